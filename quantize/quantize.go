@@ -6,6 +6,7 @@
 package quantize
 
 import (
+	"iter"
 	"math"
 
 	"carillon/bucket"
@@ -63,6 +64,18 @@ type Counts struct {
 	StaleMarkers uint64 // points that were staleness markers
 	NotFinite    uint64 // points that were another NaN, or infinite; stored as they are
 	Completed    uint64 // segments published
+}
+
+// ByReason yields every count under its name.
+func (c *Counts) ByReason() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for v, n := range c.Verdicts {
+			if !yield(Verdict(v).String(), n) {
+				return
+			}
+		}
+		_ = yield("stale_marker", c.StaleMarkers) && yield("not_finite", c.NotFinite) && yield("completed", c.Completed)
+	}
 }
 
 // Bucket is a bucket of a series.
@@ -372,21 +385,23 @@ func (st *state) moveTo(from, to int32) {
 // Open is the part of a series' open segment that the store does not have yet.
 func (q *Quantizer) Open(number uint32) (bucket.Bucket, bool) { return q.states[number].whole() }
 
-// Seal hands every open segment, as far as it has come, to keep, which must copy
-// the bucket. Afterwards the store has all that was ever added; what is added to
-// the same segments from now on merges with it there.
-func (q *Quantizer) Seal(keep func(number uint32, b *bucket.Bucket)) {
+// Seal yields every open segment as far as it has come. Afterwards the store has
+// all that was ever added; what is added to the same segments from now on merges
+// with it there.
+func (q *Quantizer) Seal(yield func(number uint32, b bucket.Bucket) bool) {
 	for i := range q.states {
 		st := &q.states[i]
 		b, ok := st.whole()
 		if !ok {
 			continue
 		}
-		keep(uint32(i), &b)
 		if st.open != nothing {
 			q.awaiting[st.open].moved.Merge(st.kind, &b)
 		}
 		st.rest = bucket.Bucket{}
 		st.newestKept = true
+		if !yield(uint32(i), b) {
+			return
+		}
 	}
 }

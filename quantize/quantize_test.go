@@ -88,13 +88,16 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			}
 		}
 	case "seal":
-		s.q.Seal(func(n uint32, o *bucket.Bucket) { fmt.Fprintf(&b, "sealed    %s\n", show(n, o)) })
+		for n, o := range s.q.Seal {
+			fmt.Fprintf(&b, "sealed    %s\n", show(n, &o))
+		}
 	case "counts":
 		c := s.q.Counts()
-		for v, n := range c.Verdicts {
-			fmt.Fprintf(&b, "%v=%d ", quantize.Verdict(v), n)
+		for reason, n := range c.ByReason() {
+			if n > 0 {
+				fmt.Fprintf(&b, "%s=%d\n", reason, n)
+			}
 		}
-		fmt.Fprintf(&b, "stale_markers=%d not_finite=%d completed=%d\n", c.StaleMarkers, c.NotFinite, c.Completed)
 	}
 	for _, k := range s.out.Kept {
 		fmt.Fprintf(&b, "kept      %s\n", show(k.Series, &k.Bucket))
@@ -167,12 +170,13 @@ func TestAnyOrderMakesTheSameBuckets(t *testing.T) {
 		}
 
 		stored := map[place]*bucket.Bucket{}
-		keep := func(number uint32, b *bucket.Bucket) {
+		keep := func(number uint32, b bucket.Bucket) bool {
 			p := place{number, b.Start(config.Resolution)}
 			if stored[p] == nil {
 				stored[p] = &bucket.Bucket{}
 			}
-			stored[p].Merge(series.Gauge, b)
+			stored[p].Merge(series.Gauge, &b)
+			return true
 		}
 		published := map[place]int{}
 		q := quantize.New(config)
@@ -182,7 +186,7 @@ func TestAnyOrderMakesTheSameBuckets(t *testing.T) {
 		var out quantize.Output
 		drain := func() {
 			for i := range out.Kept {
-				keep(out.Kept[i].Series, &out.Kept[i].Bucket)
+				keep(out.Kept[i].Series, out.Kept[i].Bucket)
 			}
 			for i := range out.Completed {
 				published[place{out.Completed[i].Series, out.Completed[i].Start(config.Resolution)}]++

@@ -73,27 +73,33 @@ func (e *LabelError) Unwrap() error { return e.Err }
 // NewKey makes the canonical key of labels. It sorts labels in place and leaves
 // out those with an empty value. The error is one of this package's.
 func NewKey(labels []Label) (Key, error) {
+	size := 0
+	for _, l := range labels[:min(len(labels), MaxLabels)] {
+		size += len(l.Name) + len(l.Value) + 2*binary.MaxVarintLen16
+	}
+	key, err := AppendKey(make([]byte, 0, min(size, MaxKeyBytes)), labels)
+	if err != nil {
+		return "", err
+	}
+	return Key(key), nil
+}
+
+// AppendKey is NewKey for callers that look a key up before they keep it: it
+// appends the key's bytes to key, and allocates nothing if there is room. On an
+// error the bytes behind the original length of key are undefined.
+func AppendKey(key []byte, labels []Label) ([]byte, error) {
 	if len(labels) > MaxLabels {
-		return "", ErrTooManyLabels
+		return key, ErrTooManyLabels
 	}
 	slices.SortFunc(labels, func(a, b Label) int { return strings.Compare(a.Name, b.Name) })
-	size := 0
+	start := len(key)
 	for i, l := range labels {
 		if err := check(l); err != nil {
-			return "", &LabelError{Name: l.Name[:min(len(l.Name), 64)], Err: err}
+			return key, labelError(l, err)
 		}
 		if i > 0 && labels[i-1].Name == l.Name {
-			return "", &LabelError{Name: l.Name, Err: ErrDuplicateLabel}
+			return key, labelError(l, ErrDuplicateLabel)
 		}
-		if l.Value != "" {
-			size += len(l.Name) + len(l.Value) + 2*binary.MaxVarintLen16
-		}
-	}
-	if size == 0 {
-		return "", ErrNoLabels
-	}
-	key := make([]byte, 0, size)
-	for _, l := range labels {
 		if l.Value == "" {
 			continue
 		}
@@ -101,11 +107,19 @@ func NewKey(labels []Label) (Key, error) {
 		key = append(key, l.Name...)
 		key = binary.AppendUvarint(key, uint64(len(l.Value)))
 		key = append(key, l.Value...)
+		if len(key)-start > MaxKeyBytes {
+			return key, ErrKeyTooLong
+		}
 	}
-	if len(key) > MaxKeyBytes {
-		return "", ErrKeyTooLong
+	if len(key) == start {
+		return key, ErrNoLabels
 	}
-	return Key(key), nil
+	return key, nil
+}
+
+// labelError copies the name: it may stand in a buffer that is used again.
+func labelError(l Label, err error) error {
+	return &LabelError{Name: strings.Clone(l.Name[:min(len(l.Name), 64)]), Err: err}
 }
 
 func check(l Label) error {

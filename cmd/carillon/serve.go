@@ -1,0 +1,87 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"carillon/server"
+	"carillon/store"
+)
+
+func serveCommand() *cobra.Command {
+	var c server.Config
+	var tiers string
+	var level levelFlag
+	var printConfig bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Run the server: take in points, keep them, answer queries, show the page.
+
+Every flag can also be set by an environment variable (--seal-every is
+CARILLON_SEAL_EVERY) or in one YAML file (--config FILE, seal-every: 5m). A flag
+wins over the environment, the environment over the file. --print-config shows
+the outcome.
+
+Everything listens on loopback unless an address says otherwise. SIGTERM or
+Ctrl-C stops taking points in, seals what is in memory and ends; a second one
+ends at once. Acknowledged points survive either way, and kill -9.`,
+		Example: `  carillon serve
+  carillon serve --data /var/lib/carillon --listen :9480
+  carillon serve --tiers 1s:1d,10s:10d,5m:1y,1h:6y --agent-interval 1s
+  CARILLON_AGENT=false carillon serve --print-config`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := loadSettings(cmd)
+			if err != nil {
+				return err
+			}
+			if printConfig {
+				return s.print(cmd.OutOrStdout())
+			}
+			if c.Tiers, err = store.ParseTiers(tiers); err != nil {
+				return err
+			}
+			c.HTTP.Asked = s.asked("listen")
+			c.Graphite.Asked = s.asked("graphite")
+			c.Istatd.Asked = s.asked("istatd")
+			c.Version = version()
+			c.Logger = logger(level.Level)
+			progress := newProgress(cmd.ErrOrStderr(), c.Logger)
+			c.Progress = progress.update
+			c.Ready = func(bound server.Bound) {
+				progress.close()
+				announce(cmd.OutOrStdout(), bound, c)
+			}
+			return server.Run(cmd.Context(), c)
+		},
+	}
+	serveFlags(cmd.Flags(), &c, &tiers, &level)
+	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print the settings that would be used, as YAML, and end")
+	return cmd
+}
+
+func serveFlags(f *pflag.FlagSet, c *server.Config, tiers *string, level *levelFlag) {
+	level.Level = slog.LevelInfo
+	f.SortFlags = false
+	f.String("config", "", "YAML file with settings, named as the flags are")
+	f.StringVar(&c.Data, "data", "./carillon-data", "directory for everything that is kept")
+	f.StringVar(&c.HTTP.Addr, "listen", "127.0.0.1:9480", "HTTP address: page, API, Prometheus remote write")
+	f.StringVar(&c.Graphite.Addr, "graphite", "127.0.0.1:2003", "Graphite plaintext address, TCP and UDP; empty for none")
+	f.StringVar(&c.Istatd.Addr, "istatd", "127.0.0.1:8111", "istatd line protocol address, TCP and UDP; empty for none")
+	f.BoolVar(&c.Agent, "agent", true, "collect this host's own numbers")
+	f.DurationVar(&c.AgentInterval, "agent-interval", 10*time.Second, "how often, at least 1s")
+	f.StringVar(&c.Host, "host", "", "the host label of those numbers; empty for the host's name")
+	f.StringVar(tiers, "tiers", store.DefaultTiers, "resolution:retention of each tier, finest first")
+	f.IntVar(&c.Partitions, "partitions", 8, "partitions of a new data directory; fixed from then on")
+	f.StringVar(&c.JournalURL, "journal-url", "", "external NATS server for the journal; empty for the embedded one")
+	f.DurationVar(&c.SealEvery, "seal-every", 10*time.Minute, "move points from the journal into files at least this often")
+	f.DurationVar(&c.FutureTolerance, "future-tolerance", time.Minute, "refuse points further ahead of the server's clock")
+	f.DurationVar(&c.QueryTimeout, "query-timeout", 2*time.Minute, "longest time for one query")
+	f.IntVar(&c.QuerySamples, "query-max-samples", 50_000_000, "most samples one query may hold in memory")
+	f.IntVar(&c.QuerySeries, "query-max-series", 100_000, "most series one query may select")
+	f.Var(level, "log-level", "debug, info, warn or error")
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+const environmentPrefix = "CARILLON_"
+
+// settings fills the flags of a verb that were not given on the command line
+// from the environment, then from one YAML file, and remembers where each value
+// came from. The flags are the only list of settings there is: the environment's
+// and the file's names follow from theirs.
+type settings struct {
+	flags   *pflag.FlagSet
+	sources map[string]string // flag → "flag", "environment", or the file's path; absent: the default
+}
+
+// environmentName is the variable that sets a flag: --seal-every is
+// CARILLON_SEAL_EVERY.
+func environmentName(flag string) string {
+	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// meta are flags that say how to run, not what to be; they come from the command
+// line alone.
+var meta = []string{"help", "print-config"}
+
+// loadSettings applies environment and file to the flags of cmd. The file is
+// named by --config, or by CARILLON_CONFIG.
+func loadSettings(cmd *cobra.Command) (*settings, error) {
+	s := &settings{flags: cmd.Flags(), sources: make(map[string]string)}
+	s.flags.Visit(func(f *pflag.Flag) { s.sources[f.Name] = "flag" })
+	var errs []error
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		value, ok := os.LookupEnv(environmentName(f.Name))
+		if !ok || s.sources[f.Name] != "" || slices.Contains(meta, f.Name) {
+			return
+		}
+		if err := f.Value.Set(value); err != nil {
+			errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", environmentName(f.Name), value, err))
+		}
+		s.sources[f.Name] = "environment"
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if path := s.flags.Lookup("config").Value.String(); path != "" {
+		return s, s.loadFile(path)
+	}
+	return s, nil
+}
+
+func (s *settings) loadFile(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("configuration file: %w", err)
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		f := s.flags.Lookup(name)
+		if f == nil || name == "config" || slices.Contains(meta, name) {
+			return fmt.Errorf("configuration file %s: unknown setting %q (see --print-config for all of them)", path, name)
+		}
+		if s.sources[name] != "" {
+			continue
+		}
+		switch values[name].(type) {
+		case map[string]any, []any:
+			return fmt.Errorf("configuration file %s: %s: want one value", path, name)
+		case nil:
+			values[name] = ""
+		}
+		if err := f.Value.Set(fmt.Sprint(values[name])); err != nil {
+			return fmt.Errorf("configuration file %s: %s: %w", path, name, err)
+		}
+		s.sources[name] = path
+	}
+	return nil
+}
+
+// asked tells whether somebody chose the value, be it the default's.
+func (s *settings) asked(flag string) bool { return s.sources[flag] != "" }
+
+// print writes all settings as a file that --config takes, with their sources.
+func (s *settings) print(w io.Writer) error {
+	var err error
+	s.flags.VisitAll(func(f *pflag.Flag) {
+		if err != nil || f.Name == "config" || slices.Contains(meta, f.Name) {
+			return
+		}
+		var value []byte
+		if value, err = yaml.Marshal(f.Value.String()); err != nil {
+			return
+		}
+		source := s.sources[f.Name]
+		if source == "" {
+			source = "default"
+		}
+		_, err = fmt.Fprintf(w, "# %s (%s; %s)\n%s: %s\n", f.Usage, source, environmentName(f.Name), f.Name, strings.TrimSpace(string(value)))
+	})
+	return err
+}

@@ -1,0 +1,408 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"pgregory.net/rapid"
+
+	"carillon/series"
+)
+
+// stored is one message that reached the fake publisher.
+type stored struct {
+	partition int
+	id        string
+	parts     []Part
+}
+
+// fakePublisher keeps messages in memory. Each publish first asks answer, if
+// there is one, which may block or fail.
+type fakePublisher struct {
+	t      testing.TB
+	answer func(attempt int) error
+
+	mu       sync.Mutex
+	attempts int
+	messages []stored
+}
+
+func (p *fakePublisher) publish(_ context.Context, partition int, id string, message []byte) (uint64, error) {
+	parts, err := Decode(message)
+	if err != nil {
+		p.t.Error(err)
+	}
+	p.mu.Lock()
+	p.attempts++
+	attempt := p.attempts
+	p.messages = append(p.messages, stored{partition, id, parts})
+	p.mu.Unlock()
+	if p.answer != nil {
+		if err := p.answer(attempt); err != nil {
+			return 0, err
+		}
+	}
+	return uint64(attempt), nil
+}
+
+// faked is a journal of two partitions without a server.
+func faked(t testing.TB, p *fakePublisher, config Config) *Journal {
+	t.Helper()
+	p.t = t
+	config.Partitions = 2
+	config.Logger = slog.New(slog.DiscardHandler)
+	if config.MaxQueuedBytes == 0 {
+		config.MaxQueuedBytes = DefaultQueuedBytes
+	}
+	j, err := newJournal(config, maxSectionsBytes, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// While one message is on its way, all that arrives becomes the next one.
+func TestGroupCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		p := &fakePublisher{answer: func(attempt int) error {
+			if attempt == 1 {
+				<-gate
+			}
+			return nil
+		}}
+		j := faked(t, p, Config{})
+		var appends sync.WaitGroup
+		begin := func(request byte) {
+			appends.Go(func() {
+				if err := j.Append(t.Context(), []*Part{{Request: Hash{request}, Refs: []Ref{1}, Times: []int64{2}, Values: []float64{3}}, nil}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		begin(1)
+		synctest.Wait()
+		for i := range 100 {
+			begin(byte(i + 2))
+		}
+		synctest.Wait()
+		if len(p.messages) != 1 || j.Acknowledged(0) != 0 {
+			t.Fatalf("%d messages begun, sequence %d acknowledged; want 1 in flight", len(p.messages), j.Acknowledged(0))
+		}
+		close(gate)
+		appends.Wait()
+		if len(p.messages) != 2 || len(p.messages[0].parts) != 1 || len(p.messages[1].parts) != 100 {
+			t.Fatalf("%d messages, want 2, with 1 and 100 parts", len(p.messages))
+		}
+		if p.messages[0].id == p.messages[1].id {
+			t.Error("two messages have the same id")
+		}
+		if j.Acknowledged(0) != 2 || j.Acknowledged(1) != 0 {
+			t.Errorf("acknowledged %d and %d, want 2 and 0", j.Acknowledged(0), j.Acknowledged(1))
+		}
+		j.Close()
+		if queued := j.queued.Load(); queued != 0 {
+			t.Errorf("%d bytes are still counted as queued", queued)
+		}
+	})
+}
+
+// A full queue refuses at once, a request whose caller left still counts, and
+// room comes back with the acknowledgement.
+func TestBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		p := &fakePublisher{answer: func(int) error { <-gate; return nil }}
+		j := faked(t, p, Config{MaxQueuedBytes: 6000})
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() { left <- j.Append(ctx, []*Part{random(400), nil}) }()
+		synctest.Wait()
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Fatalf("caller left: %v", err)
+		}
+		if err := j.Append(t.Context(), []*Part{nil, random(400)}); !errors.Is(err, ErrBusy) {
+			t.Fatalf("queue is full: %v", err)
+		}
+		if err := j.Append(t.Context(), []*Part{nil, random(1000)}); !errors.Is(err, ErrTooLarge) {
+			t.Fatalf("larger than the queue: %v", err)
+		}
+		close(gate)
+		synctest.Wait()
+		if err := j.Append(t.Context(), []*Part{random(400), nil}); err != nil {
+			t.Fatalf("queue is empty again: %v", err)
+		}
+		j.Close()
+	})
+}
+
+// random is a part of n points that do not compress.
+func random(n int) *Part {
+	p := gauges(n)
+	for i := range p.Values {
+		p.Values[i] = 1 / float64(i+3)
+	}
+	return p
+}
+
+// A publish without an answer is repeated under its id; a refusal is final and
+// concerns only the message refused.
+func TestRetryAndRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refusal := fmt.Errorf("nats: %w", &jetstream.APIError{Code: 503, Description: "no space left on device"})
+		p := &fakePublisher{answer: func(attempt int) error {
+			switch attempt {
+			case 1, 2:
+				return context.DeadlineExceeded
+			case 4:
+				return refusal
+			}
+			return nil
+		}}
+		j := faked(t, p, Config{})
+		parts := []*Part{gauges(1), nil}
+		if err := j.Append(t.Context(), parts); err != nil {
+			t.Fatal(err)
+		}
+		if a, b, c := p.messages[0].id, p.messages[1].id, p.messages[2].id; a != b || b != c {
+			t.Errorf("attempts have ids %s, %s and %s", a, b, c)
+		}
+		err := j.Append(t.Context(), parts)
+		if !errors.Is(err, ErrUnavailable) || !errors.Is(err, refusal) {
+			t.Errorf("refused: %v", err)
+		}
+		if err := j.Append(t.Context(), parts); err != nil {
+			t.Errorf("after a refusal: %v", err)
+		}
+		j.Close()
+	})
+}
+
+// Without any answer an Append fails in bounded time, and so does Close.
+func TestGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fakePublisher{answer: func(int) error { return context.DeadlineExceeded }}
+		j := faked(t, p, Config{})
+		begin := time.Now()
+		if err := j.Append(t.Context(), []*Part{gauges(1), gauges(1)}); !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took < publishFor || took > publishFor+attemptFor {
+			t.Errorf("gave up after %s", took)
+		}
+		failed := make(chan error, 1)
+		go func() { failed <- j.Append(t.Context(), []*Part{gauges(1), nil}) }()
+		synctest.Wait()
+		begin = time.Now()
+		j.Close()
+		if took := time.Since(begin); took > drainFor {
+			t.Errorf("closing took %s", took)
+		}
+		if err := <-failed; !errors.Is(err, ErrUnavailable) {
+			t.Errorf("queued at close: %v", err)
+		}
+		if err := j.Append(t.Context(), []*Part{gauges(1), nil}); !errors.Is(err, ErrClosed) {
+			t.Errorf("after close: %v", err)
+		}
+	})
+}
+
+// Close publishes what is queued behind the message on its way.
+func TestCloseDrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		p := &fakePublisher{answer: func(int) error { <-gate; return nil }}
+		j := faked(t, p, Config{})
+		results := make(chan error, 5)
+		for range cap(results) {
+			go func() { results <- j.Append(t.Context(), []*Part{gauges(3), nil}) }()
+			synctest.Wait()
+		}
+		time.AfterFunc(time.Second, func() { close(gate) })
+		j.Close()
+		for range cap(results) {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		if len(p.messages) != 2 {
+			t.Errorf("%d messages, want 2", len(p.messages))
+		}
+	})
+}
+
+func TestAppendChecksParts(t *testing.T) {
+	j := faked(t, &fakePublisher{}, Config{})
+	defer j.Close()
+	for name, parts := range map[string][]*Part{
+		"parts":      {gauges(1)},
+		"length":     {{Refs: []Ref{1}, Times: []int64{1, 2}, Values: []float64{1}}, nil},
+		"definition": {{Refs: []Ref{FirstDefinition}, Times: []int64{1}, Values: []float64{1}}, nil},
+	} {
+		if err := j.Append(t.Context(), parts); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if err := j.Append(t.Context(), []*Part{nil, {Request: Hash{1}}}); err != nil {
+		t.Errorf("nothing to store: %v", err)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	for range 2 { // a journal that is closed makes room for the next
+		j := faked(t, &fakePublisher{}, Config{Registerer: registry})
+		if err := j.Append(t.Context(), []*Part{gauges(3), gauges(4)}); err != nil {
+			t.Fatal(err)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, f := range families {
+			got[strings.TrimPrefix(f.GetName(), "carillon_journal_")] = f.Metric[0].GetCounter().GetValue()
+		}
+		if len(got) != 8 || got["messages_total"] != 2 || got["points_total"] != 7 || got["bytes_total"] == 0 {
+			t.Errorf("metrics are %v", got)
+		}
+		j.Close()
+	}
+}
+
+// However small a message must be, its pieces bring the same points in the same
+// order, each with the definitions it needs, and are recognised when they come again.
+func TestPieces(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		part := partOf(40).Draw(t, "part")
+		limit := rapid.IntRange(100, 2000).Draw(t, "limit")
+		collect := func() (pieces []Part, err error) {
+			err = eachPiece(part, limit, func(p *Part) []byte { return appendPart(nil, p) }, func(_ *Part, encoded []byte) {
+				if len(encoded) > limit {
+					t.Fatalf("a piece of %d bytes, the limit is %d", len(encoded), limit)
+				}
+				decoded, err := Decode(seal(bodyPlain, len(encoded), string(encoded)))
+				if err != nil || len(decoded) != 1 {
+					t.Fatalf("%d parts, error %v", len(decoded), err)
+				}
+				pieces = append(pieces, decoded[0])
+			})
+			return pieces, err
+		}
+		pieces, err := collect()
+		if errors.Is(err, ErrTooLarge) {
+			return
+		}
+		if diff := cmp.Diff(flatten(*part), flatten(pieces...), same); diff != "" {
+			t.Fatalf("want -, got +\n%s", diff)
+		}
+		if len(pieces) == 1 && pieces[0].Request != part.Request {
+			t.Fatal("an uncut part changed its hash")
+		}
+		seen := map[Hash]bool{}
+		for _, p := range pieces {
+			if p.Request != (Hash{}) && seen[p.Request] {
+				t.Fatal("two pieces have the same hash")
+			}
+			if p.Points() > 0 && (p.Request == Hash{}) != (part.Request == Hash{}) {
+				t.Fatal("a piece lost its hash, or made one up")
+			}
+			seen[p.Request] = true
+		}
+		again, _ := collect()
+		if diff := cmp.Diff(pieces, again, same); diff != "" {
+			t.Fatalf("cut differently the second time:\n%s", diff)
+		}
+	})
+}
+
+// flat is what parts bring, with refs to definitions resolved.
+type flat struct {
+	Points, Aggregates []string
+	Defined            map[series.Definition]bool
+	Metadata           []series.Metadata
+}
+
+func flatten(parts ...Part) flat {
+	f := flat{Defined: map[series.Definition]bool{}}
+	for _, p := range parts {
+		name := func(r Ref) string {
+			if r >= FirstDefinition {
+				return fmt.Sprintf("%+v", p.Definitions[r-FirstDefinition])
+			}
+			return fmt.Sprint(uint64(r))
+		}
+		for i, r := range p.Refs {
+			f.Points = append(f.Points, fmt.Sprint(name(r), p.Times[i], p.Values[i]))
+		}
+		for i, r := range p.AggregateRefs {
+			f.Aggregates = append(f.Aggregates, fmt.Sprint(name(r), p.Aggregates[i]))
+		}
+		for _, d := range p.Definitions {
+			f.Defined[d] = true
+		}
+		f.Metadata = append(f.Metadata, p.Metadata...)
+	}
+	return f
+}
+
+// A request larger than a message goes in several; where it is cut depends on
+// its points only, so that it is recognised although its series are known by then.
+func TestLargeRequestIsCutTheSameAgain(t *testing.T) {
+	p := &fakePublisher{}
+	j := faked(t, p, Config{})
+	defer j.Close()
+	const rows = 3*maxPieceRows + 5
+	known, fresh := gauges(rows), gauges(rows)
+	for i := range fresh.Refs {
+		key, err := series.Named(fmt.Sprint(strings.Repeat("a long name ", 80), i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh.Refs[i] = FirstDefinition + Ref(i)
+		fresh.Definitions = append(fresh.Definitions, series.Definition{Key: key})
+	}
+	for _, part := range []*Part{fresh, known} {
+		if err := j.Append(t.Context(), []*Part{part, nil}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var hashes [2][]Hash
+	for _, m := range p.messages {
+		for _, part := range m.parts {
+			again := 0
+			if len(part.Definitions) == 0 {
+				again = 1
+			}
+			hashes[again] = append(hashes[again], part.Request)
+		}
+	}
+	if len(p.messages) < 3 || len(hashes[0]) != 4 {
+		t.Errorf("%d messages and %d pieces", len(p.messages), len(hashes[0]))
+	}
+	if diff := cmp.Diff(hashes[0], hashes[1]); diff != "" {
+		t.Errorf("hashes differ:\n%s", diff)
+	}
+}
+
+func TestItemThatFitsNoMessage(t *testing.T) {
+	j := faked(t, &fakePublisher{}, Config{})
+	defer j.Close()
+	help := series.Metadata{Family: "f", Help: strings.Repeat("h", maxSectionsBytes)}
+	part := gauges(1)
+	part.Metadata = []series.Metadata{{Family: "g"}, help}
+	if err := j.Append(t.Context(), []*Part{part, nil}); !errors.Is(err, ErrTooLarge) {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,364 @@
+// Package partition is the loop that owns everything of one partition: it reads
+// the partition's journal stream in order, numbers new series in the directory,
+// aligns points with a quantizer and keeps the buckets in a store. Queries ask
+// it for views; completed segments leave it as live buckets. The server opens
+// one Partition for each stream and runs all of them as a Set.
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"carillon/directory"
+	"carillon/journal"
+	"carillon/quantize"
+	"carillon/rejects"
+	"carillon/series"
+	"carillon/store"
+)
+
+const (
+	messagesAhead = 16               // decoded messages that may wait for the loop
+	tickEvery     = time.Second      // completion, sealing and maintenance are looked at this often
+	retryWindow   = 10 * time.Minute // a request sent again within it counts once
+)
+
+// Config is what a partition is made of.
+type Config struct {
+	Number    int
+	Directory *directory.Directory
+	Journal   *journal.Journal
+	Store     *store.Store
+	Quantize  quantize.Config
+	Rejects   *rejects.Ledger
+	Logger    *slog.Logger
+	Now       func() time.Time
+
+	// Publish is given the completed segments of the partition, in the loop: it
+	// must not block. The slice is only valid during the call.
+	Publish func(completed []quantize.Bucket)
+
+	SealEvery   time.Duration // the head is sealed when its oldest bucket is this old,
+	SealBuckets int           // or when it holds this many buckets
+}
+
+// Partition owns one partition. Its loop's goroutine owns every field below
+// loop; other goroutines reach them through the channels, or read stats.
+type Partition struct {
+	config Config
+	id     string // for logs and errors
+
+	messages chan journal.Message
+	views    chan viewRequest
+	sealNow  chan chan<- struct{}
+	ready    chan struct{} // closed when what the journal held at the start is applied
+	stopped  chan struct{} // closed when the loop has ended
+	stats    atomic.Pointer[Stats]
+	position atomic.Pointer[position] // written by the loop alone
+	target   uint64                   // last sequence of the journal at the start
+	replay   uint64                   // how many messages before it there were to read again
+
+	// loop
+	quantizer *quantize.Quantizer
+	out       quantize.Output
+	numbers   []uint32 // of the definitions of the part at hand
+	retries   *retries
+	applied   uint64            // sequence up to which everything is in the quantizer and the store
+	appliedAt time.Time         // journal's time of that message
+	headSince time.Time         // when the first bucket came to the head after a seal; zero if none did
+	waiting   []viewRequest     // for messages that are acknowledged but not applied
+	sealing   []chan<- struct{} // who waits for a seal
+	corrupt   uint64            // messages that could not be decoded
+}
+
+// position is how far the loop has come in the journal.
+type position struct {
+	sequence uint64    // everything up to it is in the quantizer and the store
+	at       time.Time // journal's time of that message
+}
+
+// Stats is a snapshot of a partition for people.
+type Stats struct {
+	Number        int
+	Series        int
+	Applied       uint64 // journal sequence that is readable
+	AppliedAt     time.Time
+	Sealed        uint64 // journal sequence that is in synced files
+	HeadBuckets   int    // buckets in memory
+	Counts        quantize.Counts
+	RepeatedParts uint64 // parts of requests that were sent again
+	Corrupt       uint64 // journal messages that could not be decoded
+	Tiers         []store.TierStats
+}
+
+// Open prepares a partition: it checks that store and journal belong together
+// and knows all series of the directory. Run starts the work.
+func Open(ctx context.Context, config Config) (*Partition, error) {
+	p := &Partition{
+		config:    config,
+		id:        fmt.Sprintf("partition %d", config.Number),
+		messages:  make(chan journal.Message, messagesAhead),
+		views:     make(chan viewRequest),
+		sealNow:   make(chan chan<- struct{}),
+		ready:     make(chan struct{}),
+		stopped:   make(chan struct{}),
+		quantizer: quantize.New(config.Quantize),
+		retries:   newRetries(retryWindow),
+	}
+	first, last, err := config.Journal.Bounds(ctx, config.Number)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.id, err)
+	}
+	sealed := config.Store.Sealed()
+	switch {
+	case last < sealed:
+		return nil, fmt.Errorf("%s: the store is sealed through journal message %d, but the journal ends at %d: it is not the journal this data was written with",
+			p.id, sealed, last)
+	case first > sealed+1:
+		return nil, fmt.Errorf("%s: the store is sealed through journal message %d, but the journal begins at %d: the messages between are missing",
+			p.id, sealed, first)
+	}
+	p.applied, p.target, p.replay = first-1, last, last+1-first
+	p.position.Store(&position{sequence: p.applied})
+	p.defineNew()
+	p.snapshot()
+	return p, nil
+}
+
+// Run does the partition's work until ctx ends or the disk fails. It returns nil
+// at the end of ctx.
+func (p *Partition) Run(ctx context.Context) error {
+	defer close(p.stopped)
+	ctx, cancel := context.WithCancel(ctx)
+	read := make(chan error, 1)
+	go func() {
+		read <- p.config.Journal.Read(ctx, p.config.Number, p.applied+1, func(m journal.Message) error {
+			select {
+			case p.messages <- m:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	err := p.loop(ctx, read)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.id, err)
+	}
+	return nil
+}
+
+func (p *Partition) loop(ctx context.Context, read <-chan error) error {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	p.reachedTarget()
+	for {
+		var err error
+		select {
+		case m := <-p.messages:
+			err = p.apply(m)
+		case v := <-p.views:
+			p.waiting = append(p.waiting, v)
+		case done := <-p.sealNow:
+			p.sealing = append(p.sealing, done)
+			err = p.seal()
+		case <-p.config.Store.Committed():
+			err = p.committed(ctx)
+		case <-tick.C:
+			err = p.tick()
+		case err = <-read:
+			if ctx.Err() == nil && err == nil {
+				err = errors.New("the journal's stream ended")
+			}
+		case <-ctx.Done():
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p.answerViews()
+	}
+}
+
+// apply takes one journal message. Those up to the last seal are in the store
+// already: of them only the requests' hashes are needed.
+func (p *Partition) apply(m journal.Message) error {
+	now := m.Time.UnixMilli()
+	switch {
+	case m.Err != nil:
+		p.corrupt++
+		p.config.Logger.Error("a journal message is damaged and was left out", "partition", p.config.Number,
+			"sequence", m.Sequence, "error", m.Err)
+	case m.Sequence <= p.config.Store.Sealed():
+		for i := range m.Parts {
+			p.retries.seen(now, m.Parts[i].Request)
+		}
+	default:
+		for i := range m.Parts {
+			if p.retries.seen(now, m.Parts[i].Request) {
+				continue
+			}
+			if err := p.applyPart(now, &m.Parts[i]); err != nil {
+				return fmt.Errorf("journal message %d: %w", m.Sequence, err)
+			}
+		}
+		p.keep()
+	}
+	p.applied = m.Sequence
+	p.position.Store(&position{m.Sequence, m.Time})
+	p.retries.passed(now, m.Sequence)
+	p.reachedTarget()
+	return nil
+}
+
+func (p *Partition) reachedTarget() {
+	if p.applied < p.target {
+		return
+	}
+	select {
+	case <-p.ready:
+	default:
+		p.snapshot()
+		close(p.ready)
+	}
+}
+
+func (p *Partition) applyPart(now int64, part *journal.Part) error {
+	if err := p.define(part); err != nil {
+		return err
+	}
+	for i, ref := range part.Refs {
+		point := quantize.Point{Series: p.resolve(ref), Time: part.Times[i], Value: part.Values[i]}
+		if verdict := p.quantizer.Add(now, point, &p.out); verdict.Refused() {
+			p.reject(verdict, point.Series, point.Time)
+		}
+	}
+	for i, ref := range part.AggregateRefs {
+		b := &part.Aggregates[i]
+		if verdict := p.quantizer.AddAggregate(now, p.resolve(ref), b, &p.out); verdict.Refused() {
+			p.reject(verdict, p.resolve(ref), b.LastTime)
+		}
+	}
+	return nil
+}
+
+func (p *Partition) define(part *journal.Part) (err error) {
+	p.numbers = p.numbers[:0]
+	if len(part.Definitions) > 0 {
+		if p.numbers, err = p.config.Directory.Define(p.config.Number, part.Definitions); err != nil {
+			return err
+		}
+		p.defineNew()
+	}
+	if len(part.Metadata) > 0 {
+		changed, err := p.config.Directory.Describe(p.config.Number, part.Metadata)
+		if err != nil {
+			return err
+		}
+		for _, number := range changed {
+			p.quantizer.SetKind(number, p.config.Directory.Kind(series.NewID(p.config.Number, number)))
+		}
+	}
+	return nil
+}
+
+// defineNew makes the quantizer know every series that the directory knows.
+func (p *Partition) defineNew() {
+	for n := p.quantizer.Series(); n < p.config.Directory.Count(p.config.Number); n++ {
+		p.quantizer.Define(p.config.Directory.Kind(series.NewID(p.config.Number, uint32(n))))
+	}
+}
+
+func (p *Partition) resolve(ref journal.Ref) uint32 {
+	if ref >= journal.FirstDefinition {
+		return p.numbers[ref-journal.FirstDefinition]
+	}
+	return uint32(ref)
+}
+
+func (p *Partition) reject(verdict quantize.Verdict, number uint32, at int64) {
+	key, _ := p.config.Directory.Key(series.NewID(p.config.Number, number))
+	p.config.Rejects.Add("quantize", verdict.String(), 1, rejects.Sample{
+		Input:  key.Format(),
+		Detail: "time " + time.UnixMilli(at).UTC().Format(time.RFC3339Nano),
+	})
+}
+
+// keep empties the quantizer's output into the store and to the subscribers.
+func (p *Partition) keep() {
+	if len(p.out.Kept) > 0 && p.headSince.IsZero() {
+		p.headSince = p.config.Now()
+	}
+	for i := range p.out.Kept {
+		p.config.Store.Add(p.out.Kept[i].Series, &p.out.Kept[i].Bucket)
+	}
+	if len(p.out.Completed) > 0 {
+		p.config.Publish(p.out.Completed)
+	}
+	p.out.Reset()
+}
+
+func (p *Partition) tick() error {
+	now := p.config.Now()
+	p.quantizer.Advance(now.UnixMilli(), &p.out)
+	p.keep()
+	p.config.Store.Maintain(now.UnixMilli())
+	p.snapshot()
+	full := p.config.Store.HeadBuckets() >= p.config.SealBuckets
+	aged := !p.headSince.IsZero() && now.Sub(p.headSince) >= p.config.SealEvery
+	if full || aged {
+		return p.seal()
+	}
+	return p.config.Store.Err()
+}
+
+// seal starts moving everything to synced files, unless that is under way.
+func (p *Partition) seal() error {
+	if p.config.Store.Sealing() {
+		return p.config.Store.Err()
+	}
+	p.headSince = time.Time{}
+	return p.config.Store.Seal(p.config.Now().UnixMilli(), p.applied, p.quantizer.Seal)
+}
+
+// committed follows a finished seal: the journal is trimmed of what is sealed,
+// but for the requests of the retry window.
+func (p *Partition) committed(ctx context.Context) error {
+	s := p.config.Store
+	if err := s.Err(); err != nil {
+		return err
+	}
+	defer p.snapshot()
+	through := min(s.Sealed(), p.retries.through(p.config.Now().UnixMilli()))
+	if err := p.config.Journal.Trim(ctx, p.config.Number, through); err != nil && ctx.Err() == nil {
+		p.config.Logger.Warn("the journal could not be trimmed; it will be tried again", "partition", p.config.Number, "error", err)
+	}
+	if len(p.sealing) == 0 {
+		return nil
+	}
+	if s.Sealed() < p.applied { // asked for while an earlier seal was running
+		return p.seal()
+	}
+	for _, done := range p.sealing {
+		close(done)
+	}
+	p.sealing = nil
+	return nil
+}
+
+func (p *Partition) snapshot() {
+	p.stats.Store(&Stats{
+		Number: p.config.Number, Series: p.quantizer.Series(),
+		Sealed:      p.config.Store.Sealed(),
+		HeadBuckets: p.config.Store.HeadBuckets(), Counts: p.quantizer.Counts(),
+		RepeatedParts: p.retries.repeated, Corrupt: p.corrupt, Tiers: p.config.Store.Stats(),
+	})
+}

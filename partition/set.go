@@ -1,0 +1,141 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"carillon/bucket"
+	"carillon/series"
+	"carillon/store"
+)
+
+// Set is all partitions of a server. It satisfies query.Buckets.
+type Set struct {
+	partitions []*Partition
+	tiers      []store.Tier
+
+	mu  sync.Mutex
+	err error // of the first partition that stopped; guarded by mu
+}
+
+// NewSet puts partitions together; partition i must be at index i.
+func NewSet(partitions []*Partition, tiers []store.Tier) *Set {
+	return &Set{partitions: partitions, tiers: tiers}
+}
+
+// Run runs all partitions until ctx ends. A partition whose disk failed stops
+// alone: the others go on, and Err says what happened.
+func (s *Set) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, p := range s.partitions {
+		wg.Go(func() {
+			if err := p.Run(ctx); err != nil {
+				p.config.Logger.Error("a partition has stopped; nothing more is taken until a restart", "error", err)
+				s.mu.Lock()
+				s.err = errors.Join(s.err, err)
+				s.mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Err is why partitions have stopped, nil while all work.
+func (s *Set) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Progress is how much of what the journal held at the start has been read
+// again, in messages.
+func (s *Set) Progress() (done, total uint64) {
+	for _, p := range s.partitions {
+		total += p.replay
+		done += p.replay - min(p.target-min(p.position.Load().sequence, p.target), p.replay)
+	}
+	return done, total
+}
+
+// Ready waits until everything the journal held at the start is applied.
+func (s *Set) Ready(ctx context.Context) error {
+	for _, p := range s.partitions {
+		select {
+		case <-p.ready:
+		case <-p.stopped:
+			return errors.Join(p.errStopped(), s.Err())
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Seal moves everything acknowledged so far from the journal into synced files.
+func (s *Set) Seal(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range s.partitions {
+		group.Go(func() error { return p.Seal(ctx) })
+	}
+	return group.Wait()
+}
+
+// Seal moves everything acknowledged so far from the journal into synced files.
+func (p *Partition) Seal(ctx context.Context) error {
+	v, err := p.view(ctx, nil) // waits until everything acknowledged is applied
+	if err != nil {
+		return err
+	}
+	v.Close()
+	done := make(chan struct{})
+	select {
+	case p.sealNow <- done:
+	case <-p.stopped:
+		return p.errStopped()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-p.stopped:
+		return p.errStopped()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Tiers is at which resolutions Read can answer, finest first.
+func (s *Set) Tiers() []store.Tier { return s.tiers }
+
+// Read calls visit for each of the series with its buckets that overlap [from,
+// to] (milliseconds) at a tier, sorted by time, at most one a segment. Series
+// without any are left out. The slice is only valid during the call. Everything
+// this process acknowledged before the call is seen.
+func (s *Set) Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
+	numbers := make([][]uint32, len(s.partitions))
+	for _, id := range ids {
+		numbers[id.Partition()] = append(numbers[id.Partition()], id.Number())
+	}
+	for i, p := range s.partitions {
+		if err := p.read(ctx, numbers[i], tier, from, to, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stats is a snapshot of every partition: positions of now, the rest at most a
+// second old.
+func (s *Set) Stats() []Stats {
+	stats := make([]Stats, len(s.partitions))
+	for i, p := range s.partitions {
+		stats[i] = *p.stats.Load()
+		position := p.position.Load()
+		stats[i].Applied, stats[i].AppliedAt = position.sequence, position.at
+	}
+	return stats
+}

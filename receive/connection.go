@@ -1,0 +1,77 @@
+package receive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// reasonUnterminated refuses what follows the last LF of a connection. It may be
+// the first half of a line: cut off, "queue 1024" reads as "queue 10".
+const reasonUnterminated = "unterminated"
+
+// serveConnection reads one connection to its end, see Listener for how it ends.
+func (l *Listener) serveConnection(ctx, journalling context.Context, conn *net.TCPConn) {
+	defer context.AfterFunc(ctx, func() {
+		conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
+	})()
+	from := &session{address: conn.RemoteAddr().(*net.TCPAddr).AddrPort()}
+	logger := l.writer.logger.With("protocol", l.protocol, "from", from.address)
+	err := l.readConnection(ctx, journalling, conn, from)
+	logger = logger.With("hostname", from.hostname, "remarks", from.remarks)
+	switch {
+	case err == nil:
+		conn.Close()
+		logger.Debug("connection ended")
+		return
+	case errors.Is(err, errJournal):
+		logger.Warn("connection reset: lines could not be journalled", "error", err)
+	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+		logger.Debug("connection reset: idle", "for", l.idleTimeout)
+	default:
+		logger.Debug("connection reset", "error", err)
+	}
+	reset(conn)
+}
+
+var errJournal = errors.New("journalling lines")
+
+// readConnection returns nil if the sender ended the stream and everything it
+// sent is acknowledged.
+func (l *Listener) readConnection(ctx, journalling context.Context, conn *net.TCPConn, from *session) error {
+	lines := lines{writer: l.writer, protocol: l.protocol}
+	var buffer lineBuffer
+	visit := func(line []byte, whole bool) {
+		if !whole {
+			lines.refuse("line_too_long", line, from, "")
+			return
+		}
+		lines.add(line, from)
+	}
+	for {
+		if err := conn.SetReadDeadline(time.Now().Add(l.idleTimeout)); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil { // only now: the deadline may have undone the wake-up
+			return err
+		}
+		n, readErr := conn.Read(buffer.space())
+		buffer.take(n, visit)
+		if readErr == io.EOF && len(buffer.rest()) > 0 {
+			lines.refuse(reasonUnterminated, buffer.rest(), from, "the stream ended without a line feed")
+		}
+		if err := lines.commit(journalling); err != nil {
+			return fmt.Errorf("%w: %w", errJournal, err)
+		}
+		if readErr == io.EOF {
+			return nil
+		}
+		if readErr != nil {
+			return readErr
+		}
+	}
+}

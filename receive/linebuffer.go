@@ -1,0 +1,61 @@
+package receive
+
+import "bytes"
+
+const (
+	maxLineBytes     = 64 << 10  // of one line, without its end
+	firstBufferBytes = 4 << 10   // what a connection starts with: most send little at a time
+	maxBufferBytes   = 256 << 10 // what is read at most before it is journalled
+)
+
+// lineBuffer cuts what a connection sends into lines, in bounded memory. The
+// reader fills space and tells take how much that was.
+type lineBuffer struct {
+	data     []byte // the start of a line that is not complete yet
+	scanned  int    // data[:scanned] has no LF
+	skipping bool   // inside a line that was too long, up to its LF
+}
+
+// space is where to read the next bytes to; it is never empty.
+func (b *lineBuffer) space() []byte {
+	if len(b.data) == cap(b.data) {
+		larger := make([]byte, len(b.data), min(max(firstBufferBytes, 2*cap(b.data)), maxBufferBytes))
+		copy(larger, b.data)
+		b.data = larger
+	}
+	return b.data[len(b.data):cap(b.data)]
+}
+
+// take calls visit for each line that the n bytes in space complete, without its
+// LF. A line that is too long is visited once, as not whole, as soon as that is
+// clear; the rest of it is skipped. Lines are valid during the visit.
+func (b *lineBuffer) take(n int, visit func(line []byte, whole bool)) {
+	b.data = b.data[:len(b.data)+n]
+	start := 0
+	for {
+		i := bytes.IndexByte(b.data[b.scanned:], '\n')
+		if i < 0 {
+			break
+		}
+		end := b.scanned + i
+		if !b.skipping {
+			visit(b.data[start:end], end-start <= maxLineBytes)
+		}
+		b.skipping = false
+		start = end + 1
+		b.scanned = start
+	}
+	rest := b.data[start:]
+	if !b.skipping && len(rest) > maxLineBytes {
+		visit(rest, false)
+		b.skipping = true
+	}
+	if b.skipping {
+		rest = nil
+	}
+	b.data = b.data[:copy(b.data, rest)]
+	b.scanned = len(b.data)
+}
+
+// rest is the start of a line that has no end yet.
+func (b *lineBuffer) rest() []byte { return b.data }

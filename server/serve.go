@@ -1,0 +1,192 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"carillon/agent"
+	"carillon/receive"
+	"carillon/web"
+)
+
+// Limits on HTTP connections, so that a slow or silent client holds nothing up.
+const (
+	headerTimeout  = 10 * time.Second
+	bodyTimeout    = 2 * time.Minute // of a remote write
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+)
+
+// serve opens the listeners and the agent, says that all is ready, and works
+// until ctx ends or a listener fails. When it returns, nothing comes in any more.
+func (p *parts) serve(ctx context.Context, c Config) error {
+	var notices []string
+	notice := func(text string) {
+		c.Logger.Warn(text)
+		notices = append(notices, text)
+	}
+	front, err := listenHTTP(ctx, c.HTTP, notice)
+	if err != nil {
+		return err
+	}
+	defer front.Close()
+	bound := Bound{URL: "http://" + front.Addr().String()}
+	graphite, err := p.listenLines(ctx, receive.ProtocolGraphite, c.Graphite, notice)
+	if err != nil {
+		return err
+	}
+	istatd, err := p.listenLines(ctx, receive.ProtocolIstatd, c.Istatd, notice)
+	if err != nil {
+		return errors.Join(err, closeLines(graphite))
+	}
+	remoteWrite := receive.NewRemoteWrite(p.writer)
+	own, err := p.ownAgent(c, remoteWrite)
+	if err != nil {
+		return errors.Join(err, closeLines(graphite), closeLines(istatd))
+	}
+
+	group, ctx := errgroup.WithContext(ctx)
+	for protocol, l := range map[*string]*receive.Listener{&bound.Graphite: graphite, &bound.Istatd: istatd} {
+		if l != nil {
+			*protocol = l.TCPAddr().String()
+			group.Go(func() error { return l.Serve(ctx) })
+		}
+	}
+	if own != nil {
+		group.Go(func() error { return own.Run(ctx) })
+	}
+	handler := p.handler(c, remoteWrite, notices)
+	group.Go(func() error { return p.serveHTTP(ctx, front, handler, c.Logger) })
+	c.Ready(bound)
+	return group.Wait()
+}
+
+// listenHTTP opens the HTTP address. If it is taken and nobody asked for it, a
+// free port does: a newcomer should see the page all the same.
+func listenHTTP(ctx context.Context, a Address, notice func(string)) (net.Listener, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", a.Addr)
+	if err == nil || a.Asked || !errors.Is(err, syscall.EADDRINUSE) {
+		return l, wrapListen(err, "listen")
+	}
+	notice(fmt.Sprintf("%s is taken, so a free port is used; choose one with --listen", a.Addr))
+	l, err = config.Listen(ctx, "tcp", "127.0.0.1:0")
+	return l, wrapListen(err, "listen")
+}
+
+func wrapListen(err error, flag string) error {
+	if err != nil {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	return nil
+}
+
+// listenLines opens a line protocol's sockets; nil if it has no address, or one
+// that is taken and nobody asked for.
+func (p *parts) listenLines(ctx context.Context, protocol receive.Protocol, a Address, notice func(string)) (*receive.Listener, error) {
+	if a.Addr == "" {
+		return nil, nil
+	}
+	l, err := receive.Listen(ctx, p.writer, protocol, a.Addr, a.Addr)
+	if err != nil && !a.Asked && errors.Is(err, syscall.EADDRINUSE) {
+		notice(fmt.Sprintf("%s is taken, so %s lines are not received; choose another address with --%s, or none with --%s=", a.Addr, protocol, protocol, protocol))
+		return nil, nil
+	}
+	return l, wrapListen(err, string(protocol))
+}
+
+func closeLines(l *receive.Listener) error {
+	if l != nil {
+		l.Close()
+	}
+	return nil
+}
+
+// ownAgent collects this host's numbers and hands them to the receiver of this
+// process.
+func (p *parts) ownAgent(c Config, remoteWrite *receive.RemoteWrite) (*agent.Agent, error) {
+	if !c.Agent {
+		return nil, nil
+	}
+	return agent.New(agent.Config{
+		Interval: c.AgentInterval, Host: c.Host,
+		Gatherer: p.registry, Registerer: p.registry, Logger: c.Logger,
+		Buffer: agent.NewMemory(agentMemoryBytes),
+		Sender: agent.Func(func(ctx context.Context, body []byte) error {
+			_, err := remoteWrite.WriteRemote(ctx, body)
+			if refused := (*receive.RefusedError)(nil); errors.As(err, &refused) {
+				return fmt.Errorf("%w: %w", agent.ErrRejected, err)
+			}
+			return err
+		}),
+	})
+}
+
+// handler routes every path of the server.
+func (p *parts) handler(c Config, remoteWrite *receive.RemoteWrite, notices []string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST /api/v1/write", withBodyDeadline(remoteWrite))
+	p.query.Register(mux)
+	mux.Handle("GET /api/v1/status", &status{
+		version: c.Version, started: time.Now(), now: time.Now, tiers: c.Tiers, journal: p.journal, directory: p.directory,
+		partitions: p.partitions, writer: p.writer, rejects: p.rejects, notices: notices,
+	})
+	mux.Handle("GET /api/v1/status/rejects", serveRejects(p.rejects))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
+	healthy := func(w http.ResponseWriter, _ *http.Request) {
+		if err := p.partitions.Err(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "Carillon is ready.\n")
+	}
+	mux.HandleFunc("GET /-/healthy", healthy)
+	mux.HandleFunc("GET /-/ready", healthy)
+	mux.Handle("GET /", web.Handler())
+	return mux
+}
+
+// withBodyDeadline bounds how long a body may take to come. It is not set for
+// the whole server because its passing would also end long answers.
+func withBodyDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// serveHTTP serves until ctx ends, then lets the requests at work finish.
+func (p *parts) serveHTTP(ctx context.Context, l net.Listener, handler http.Handler, logger *slog.Logger) error {
+	s := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		p.live.Close() // ends the streams, which would never finish
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLasts)
+		defer cancel()
+		stopped <- s.Shutdown(drain)
+	})
+	defer stop()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("HTTP: %w", err)
+	}
+	return <-stopped
+}

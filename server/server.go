@@ -1,0 +1,262 @@
+// Package server wires the parts of Carillon into one process: it opens them in
+// the order data flows, runs them until its context ends, and closes them in
+// reverse. Only the command line and end-to-end tests call it.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"carillon/directory"
+	"carillon/journal"
+	"carillon/partition"
+	"carillon/quantize"
+	"carillon/query"
+	"carillon/receive"
+	"carillon/rejects"
+	"carillon/series"
+	"carillon/store"
+)
+
+// Config is everything about a server that can be chosen.
+type Config struct {
+	Data     string  // directory for everything that is kept
+	HTTP     Address // page, API, remote write
+	Graphite Address // plaintext, TCP and UDP
+	Istatd   Address // lines, TCP and UDP
+
+	Tiers           []store.Tier
+	Partitions      int    // of a new data directory
+	JournalURL      string // external NATS server; empty for the embedded one
+	SealEvery       time.Duration
+	FutureTolerance time.Duration
+
+	Agent         bool
+	AgentInterval time.Duration
+	Host          string // label of the agent's numbers; empty for the host's name
+
+	QueryTimeout time.Duration
+	QuerySamples int // samples one query may hold in memory
+	QuerySeries  int // series one query may select
+
+	Version  string
+	Logger   *slog.Logger
+	Progress func(stage string, done, total uint64) // told of the start's progress, by one goroutine
+	Ready    func(Bound)                            // called once, when everything answers
+}
+
+// Address is where a listener listens.
+type Address struct {
+	Addr  string // host:port; empty for none
+	Asked bool   // somebody chose it: if it is taken, that is an error and not a warning
+}
+
+// Bound is where a running server really listens; empty where it does not.
+type Bound struct{ URL, Graphite, Istatd string }
+
+const (
+	sealBuckets      = 1 << 20         // buckets in memory at which a partition seals, whatever its age
+	minDelay         = 2 * time.Second // a segment is published no sooner after its end,
+	maxDelay         = time.Minute     // and no later
+	shutdownLasts    = 30 * time.Second
+	agentMemoryBytes = 16 << 20 // of the own agent's bodies while the journal is busy
+	progressEvery    = 100 * time.Millisecond
+)
+
+// parts is what a server consists of, in the order data flows.
+type parts struct {
+	data       *dataDir
+	registry   *prometheus.Registry
+	rejects    *rejects.Ledger
+	directory  *directory.Directory
+	journal    *journal.Journal
+	stores     []*store.Store
+	partitions *partition.Set
+	live       *query.Live
+	writer     *receive.Writer
+	query      *query.API
+}
+
+// Run opens a server, serves until ctx ends, seals what is in memory and closes.
+func Run(ctx context.Context, c Config) (err error) {
+	p, err := open(ctx, c)
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err != nil {
+		return err
+	}
+	looping, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
+	var loops errgroup.Group
+	loops.Go(func() error {
+		p.partitions.Run(looping)
+		return nil
+	})
+	defer func() {
+		stopLoops()
+		err = errors.Join(err, loops.Wait())
+	}()
+	if err := p.replay(ctx, c.Progress); err != nil {
+		return err
+	}
+	if err := p.serve(ctx, c); err != nil {
+		return err
+	}
+	return p.seal(c.Logger)
+}
+
+// open opens every part in the order data flows. What was opened before an
+// error is in the parts all the same, for close.
+func open(ctx context.Context, c Config) (*parts, error) {
+	p := &parts{registry: prometheus.NewRegistry()}
+	if c.Partitions < 1 || c.Partitions > maxPartitions {
+		return p, fmt.Errorf("%d partitions: want 1 to %d", c.Partitions, maxPartitions)
+	}
+	var err error
+	if p.data, err = openDataDir(c.Data, newIdentity(c.Partitions, c.Tiers, time.Now())); err != nil {
+		return p, err
+	}
+	count := p.data.identity.Partitions
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.rejects = rejects.New(p.registry, time.Now)
+	if p.directory, err = directory.Open(p.data.directory(), count, c.Logger); err != nil {
+		return p, err
+	}
+	p.journal, err = journal.Open(ctx, journal.Config{
+		Dir: p.data.journal(), URL: c.JournalURL, Partitions: count, Logger: c.Logger, Registerer: p.registry,
+	})
+	if err != nil {
+		return p, err
+	}
+	p.live = query.NewLive()
+	if err := p.openPartitions(ctx, c, count); err != nil {
+		return p, err
+	}
+	p.registry.MustRegister(partition.NewCollector(p.partitions))
+	p.writer = receive.NewWriter(receive.Config{
+		Directory: p.directory, Journal: guarded{p.journal, p.partitions}, Rejects: p.rejects,
+		Now: time.Now, Registerer: p.registry, Logger: c.Logger,
+	})
+	p.query = query.New(query.Config{
+		Catalogue: p.directory, Buckets: p.partitions, Live: p.live,
+		Limits:  query.Limits{Series: c.QuerySeries, Samples: c.QuerySamples, Timeout: c.QueryTimeout},
+		Version: c.Version, Now: time.Now, Logger: c.Logger, Registerer: p.registry,
+	})
+	return p, nil
+}
+
+func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
+	finest, coarsest := c.Tiers[0], c.Tiers[len(c.Tiers)-1]
+	var opened []*partition.Partition
+	for i := range count {
+		s, err := store.Open(store.Config{
+			Dir: p.data.store(i), Tiers: c.Tiers,
+			Kind:          func(number uint32) series.Kind { return p.directory.Kind(series.NewID(i, number)) },
+			SyncDirectory: p.directory.Sync,
+			Logger:        c.Logger,
+		})
+		if err != nil {
+			return err
+		}
+		p.stores = append(p.stores, s)
+		one, err := partition.Open(ctx, partition.Config{
+			Number: i, Directory: p.directory, Journal: p.journal, Store: s, Rejects: p.rejects,
+			Quantize: quantize.Config{
+				Resolution:      finest.Resolution.Milliseconds(),
+				FinestRetention: finest.Retention.Milliseconds(),
+				Retention:       coarsest.Retention.Milliseconds(),
+				FutureTolerance: c.FutureTolerance.Milliseconds(),
+				MinDelay:        minDelay.Milliseconds(),
+				MaxDelay:        maxDelay.Milliseconds(),
+			},
+			Logger: c.Logger, Now: time.Now, SealEvery: c.SealEvery, SealBuckets: sealBuckets,
+			Publish: func(completed []quantize.Bucket) { publish(p.live, i, completed) },
+		})
+		if err != nil {
+			return err
+		}
+		opened = append(opened, one)
+		c.Progress("opening partitions", uint64(i+1), uint64(count))
+	}
+	p.partitions = partition.NewSet(opened, c.Tiers)
+	return nil
+}
+
+// publish hands completed segments to whoever subscribed.
+func publish(live *query.Live, partition int, completed []quantize.Bucket) {
+	buckets := make([]query.LiveBucket, len(completed))
+	for i := range completed {
+		buckets[i] = query.LiveBucket{ID: series.NewID(partition, completed[i].Series), Bucket: completed[i].Bucket}
+	}
+	live.Publish(buckets)
+}
+
+// guarded refuses points while a partition has stopped: the journal would take
+// them, but nothing would ever move them on.
+type guarded struct {
+	*journal.Journal
+	partitions *partition.Set
+}
+
+func (g guarded) Append(ctx context.Context, parts []*journal.Part) error {
+	if err := g.partitions.Err(); err != nil {
+		return fmt.Errorf("%w: %w", journal.ErrUnavailable, err)
+	}
+	return g.Journal.Append(ctx, parts)
+}
+
+// replay waits until what the journal held is in memory again, and says how far
+// it is.
+func (p *parts) replay(ctx context.Context, progress func(string, uint64, uint64)) error {
+	ready := make(chan error, 1)
+	go func() { ready <- p.partitions.Ready(ctx) }()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		done, total := p.partitions.Progress()
+		if total > 0 {
+			progress("replaying the journal", done, total)
+		}
+		select {
+		case err := <-ready:
+			if err == nil && total > 0 {
+				progress("replaying the journal", total, total)
+			}
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// seal moves everything acknowledged into files, so that the next start is quick.
+func (p *parts) seal(logger *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownLasts)
+	defer cancel()
+	if err := p.partitions.Seal(ctx); err != nil {
+		return fmt.Errorf("seal at the end (the journal has what is not sealed): %w", err)
+	}
+	logger.Info("sealed; all that was acknowledged is in files")
+	return nil
+}
+
+// close closes what was opened, in reverse.
+func (p *parts) close() (err error) {
+	for _, s := range p.stores {
+		err = errors.Join(err, s.Close())
+	}
+	if p.journal != nil {
+		err = errors.Join(err, p.journal.Close())
+	}
+	if p.directory != nil {
+		err = errors.Join(err, p.directory.Close())
+	}
+	if p.data != nil {
+		err = errors.Join(err, p.data.close())
+	}
+	return err
+}

@@ -1,0 +1,198 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"runtime/metrics"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"carillon/directory"
+	"carillon/journal"
+	"carillon/partition"
+	"carillon/receive"
+	"carillon/rejects"
+	"carillon/store"
+)
+
+// status answers GET /api/v1/status: the server's own health, for people and for
+// the page.
+type status struct {
+	version    string
+	started    time.Time
+	now        func() time.Time
+	tiers      []store.Tier
+	journal    *journal.Journal
+	directory  *directory.Directory
+	partitions *partition.Set
+	writer     *receive.Writer
+	rejects    *rejects.Ledger
+	notices    []string // what to know about the start, like a port that was taken
+
+	mu   sync.Mutex
+	rate rate // guarded by mu
+}
+
+// rate measures points a second over a few seconds.
+type rate struct {
+	samples []rateSample // oldest first, spanning at most rateWindow
+}
+
+type rateSample struct {
+	at     time.Time
+	points uint64
+}
+
+const (
+	rateWindow  = 30 * time.Second
+	rateSpacing = time.Second
+)
+
+// observe notes the total and returns the average over the window. Totals only
+// count while somebody asks, so a first question has no rate yet.
+func (r *rate) observe(at time.Time, points uint64) float64 {
+	for len(r.samples) > 1 && at.Sub(r.samples[0].at) > rateWindow {
+		r.samples = slices.Delete(r.samples, 0, 1)
+	}
+	if n := len(r.samples); n == 0 || at.Sub(r.samples[n-1].at) >= rateSpacing {
+		r.samples = append(r.samples, rateSample{at, points})
+	}
+	first := r.samples[0]
+	if elapsed := at.Sub(first.at).Seconds(); elapsed > 0 {
+		return float64(points-first.points) / elapsed
+	}
+	return 0
+}
+
+type statusAnswer struct {
+	Version         string             `json:"version"`
+	UptimeSeconds   float64            `json:"uptimeSeconds"`
+	Series          int                `json:"series"`
+	Points          uint64             `json:"points"`
+	PointsPerSecond float64            `json:"pointsPerSecond"`
+	LagSeconds      float64            `json:"lagSeconds"`
+	JournalBytes    int64              `json:"journalBytes"`
+	DirectoryBytes  int64              `json:"directoryBytes"`
+	MemoryBytes     uint64             `json:"memoryBytes"`
+	Received        []receive.Received `json:"received"`
+	Rejected        uint64             `json:"rejected"`
+	Repeated        uint64             `json:"repeated"` // parts of requests that were sent again, and counted once
+	Dropped         []receive.Dropped  `json:"dropped"`
+	Notices         []string           `json:"notices"`
+	Aligned         map[string]uint64  `json:"aligned"` // points by what the quantizer made of them
+	Tiers           []tierStatus       `json:"tiers"`
+	Partitions      []partitionStatus  `json:"partitions"`
+}
+
+type tierStatus struct {
+	Resolution string `json:"resolution"`
+	Retention  string `json:"retention"`
+	Bytes      int64  `json:"bytes"`
+	Files      int    `json:"files"`
+	Buckets    uint64 `json:"buckets"`
+	Oldest     *int64 `json:"oldest"` // milliseconds since the epoch; null without files
+}
+
+type partitionStatus struct {
+	Partition    int    `json:"partition"`
+	Series       int    `json:"series"`
+	Acknowledged uint64 `json:"acknowledged"`
+	Applied      uint64 `json:"applied"`
+	Sealed       uint64 `json:"sealed"`
+	HeadBuckets  int    `json:"headBuckets"`
+	Corrupt      uint64 `json:"corrupt"` // journal messages that could not be decoded
+}
+
+func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	now := s.now()
+	a := statusAnswer{
+		Version: s.version, UptimeSeconds: now.Sub(s.started).Seconds(),
+		DirectoryBytes: s.directory.Bytes(), MemoryBytes: memoryBytes(),
+		Received: s.writer.Received(), Dropped: s.writer.Dropped(),
+		Notices: slices.Clone(s.notices), Aligned: make(map[string]uint64),
+	}
+	if a.Notices == nil {
+		a.Notices = []string{}
+	}
+	if err := s.partitions.Err(); err != nil {
+		a.Notices = append(a.Notices, err.Error())
+	}
+	for _, received := range a.Received {
+		a.Points += received.Points
+	}
+	for _, e := range s.rejects.Entries() {
+		a.Rejected += e.Count
+	}
+	var err error
+	if a.JournalBytes, err = s.journal.Bytes(r.Context()); err != nil {
+		a.Notices = append(a.Notices, err.Error())
+	}
+	s.partitionStatus(now, &a)
+	s.mu.Lock()
+	a.PointsPerSecond = s.rate.observe(now, a.Points)
+	s.mu.Unlock()
+	writeJSON(w, a)
+}
+
+func (s *status) partitionStatus(now time.Time, a *statusAnswer) {
+	for _, t := range s.tiers {
+		a.Tiers = append(a.Tiers, tierStatus{
+			Resolution: model.Duration(t.Resolution).String(), Retention: model.Duration(t.Retention).String(),
+		})
+	}
+	for _, p := range s.partitions.Stats() {
+		acknowledged := s.journal.Acknowledged(p.Number)
+		a.Series += p.Series
+		a.Repeated += p.RepeatedParts
+		if p.Applied < acknowledged && !p.AppliedAt.IsZero() {
+			a.LagSeconds = max(a.LagSeconds, now.Sub(p.AppliedAt).Seconds())
+		}
+		for verdict, n := range p.Counts.ByReason() {
+			a.Aligned[verdict] += n
+		}
+		a.Partitions = append(a.Partitions, partitionStatus{
+			Partition: p.Number, Series: p.Series, Acknowledged: max(acknowledged, p.Applied),
+			Applied: p.Applied, Sealed: p.Sealed, HeadBuckets: p.HeadBuckets, Corrupt: p.Corrupt,
+		})
+		for i, t := range p.Tiers {
+			a.Tiers[i].add(t)
+		}
+	}
+}
+
+func (t *tierStatus) add(s store.TierStats) {
+	t.Bytes += s.Bytes
+	t.Files += s.Files
+	t.Buckets += s.Buckets
+	if s.Files > 0 && (t.Oldest == nil || s.Oldest < *t.Oldest) {
+		oldest := s.Oldest
+		t.Oldest = &oldest
+	}
+}
+
+// memoryBytes is what the Go runtime holds of the operating system's memory.
+func memoryBytes() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
+}
+
+// serveRejects answers GET /api/v1/status/rejects.
+func serveRejects(ledger *rejects.Ledger) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, struct {
+			Status string          `json:"status"`
+			Data   []rejects.Entry `json:"data"`
+		}{"success", ledger.Entries()})
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	// An error here is the client's connection: there is nobody to tell.
+	_ = json.NewEncoder(w).Encode(v)
+}

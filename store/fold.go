@@ -1,0 +1,130 @@
+package store
+
+import (
+	"slices"
+
+	"carillon/bucket"
+	"carillon/series"
+)
+
+// fold puts the buckets of one series together, from sources in commit order.
+// acc is sorted by time and has at most one bucket a segment.
+type fold struct {
+	kind       series.Kind
+	resolution int64 // milliseconds
+	acc        []bucket.Bucket
+	spare      []bucket.Bucket
+}
+
+// reset starts over for another series or resolution and keeps the memory.
+func (f *fold) reset(kind series.Kind, resolution int64) {
+	f.kind, f.resolution, f.acc = kind, resolution, f.acc[:0]
+}
+
+// add lays buckets over what is there: they merge with the bucket of their
+// segment, or with replaces take its place. The buckets are sorted by segment;
+// where several are of one segment they stand in log order and merge with each
+// other, which makes add a rollup too. They must not be part of acc.
+func (f *fold) add(buckets []bucket.Bucket, replaces bool) {
+	if len(buckets) == 0 {
+		return
+	}
+	start := buckets[0].Start(f.resolution)
+	keep := len(f.acc)
+	for keep > 0 && f.acc[keep-1].FirstTime >= start {
+		keep--
+	}
+	f.spare = append(f.spare[:0], f.acc[keep:]...)
+	f.acc = f.acc[:keep]
+	old := f.spare
+	for len(buckets) > 0 {
+		start := buckets[0].Start(f.resolution)
+		for len(old) > 0 && old[0].FirstTime < start {
+			f.push(&old[0])
+			old = old[1:]
+		}
+		if len(old) > 0 && old[0].FirstTime < start+f.resolution {
+			if !replaces {
+				f.push(&old[0])
+			}
+			old = old[1:]
+		}
+		f.push(&buckets[0])
+		buckets = buckets[1:]
+	}
+	f.acc = append(f.acc, old...)
+}
+
+// push appends a bucket, or merges it with the last one of the same segment.
+func (f *fold) push(b *bucket.Bucket) {
+	if n := len(f.acc); n > 0 && f.acc[n-1].Start(f.resolution) == b.Start(f.resolution) {
+		f.acc[n-1].Merge(f.kind, b)
+		return
+	}
+	f.acc = append(f.acc, *b)
+}
+
+// drop takes out the segments that are in buckets too; both are sorted.
+func (f *fold) drop(buckets []bucket.Bucket) {
+	f.acc = slices.DeleteFunc(f.acc, func(b bucket.Bucket) bool { return has(buckets, b.Start(f.resolution), f.resolution) })
+}
+
+// has tells whether sorted buckets have one of the segment at start.
+func has(buckets []bucket.Bucket, start, resolution int64) bool {
+	i := from(buckets, start)
+	return i < len(buckets) && buckets[i].FirstTime < start+resolution
+}
+
+// from is the index of the first bucket at or after time.
+func from(buckets []bucket.Bucket, time int64) int {
+	i, _ := slices.BinarySearchFunc(buckets, time, func(b bucket.Bucket, t int64) int {
+		if b.FirstTime < t {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
+// within is the part of sorted buckets in [start, end).
+func within(buckets []bucket.Bucket, start, end int64) []bucket.Bucket {
+	buckets = buckets[from(buckets, start):]
+	return buckets[:from(buckets, end)]
+}
+
+// bySegment sorts buckets by segment and keeps the log's order inside each.
+func bySegment(buckets []bucket.Bucket, resolution int64) {
+	compare := func(a, b bucket.Bucket) int {
+		x, y := a.Start(resolution), b.Start(resolution)
+		switch {
+		case x < y:
+			return -1
+		case x > y:
+			return 1
+		}
+		return 0
+	}
+	if !slices.IsSortedFunc(buckets, compare) {
+		slices.SortStableFunc(buckets, compare)
+	}
+}
+
+// span is the time [from, to) in milliseconds.
+type span struct{ from, to int64 }
+
+// touched lists the segments of a resolution that buckets lie in, neighbours
+// joined, inside [from, to). The buckets are sorted by segment.
+func touched(buckets []bucket.Bucket, resolution, from, to int64, dst []span) []span {
+	for _, b := range buckets {
+		if b.FirstTime < from || b.FirstTime >= to {
+			continue
+		}
+		start := b.Start(resolution)
+		if n := len(dst); n > 0 && dst[n-1].to >= start {
+			dst[n-1].to = max(dst[n-1].to, start+resolution)
+			continue
+		}
+		dst = append(dst, span{start, start + resolution})
+	}
+	return dst
+}

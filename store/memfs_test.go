@@ -1,0 +1,245 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	iofs "io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+var errInjected = errors.New("injected")
+
+// memFS is a file system in memory that knows what a crash would leave of it, and
+// that can fail at any call. Contents are durable after Sync of the file, names
+// after SyncDir of the folder.
+type memFS struct {
+	mu      sync.Mutex
+	names   map[string]*memNode
+	durable map[string]*memNode
+	dirs    map[string]bool
+
+	calls  int // so far
+	failAt int // the call that fails, from 1; 0 for none
+	dead   bool
+	crash  bool // with failAt: every later call fails too
+}
+
+type memNode struct{ data, synced []byte }
+
+func newMemFS() *memFS {
+	return &memFS{names: map[string]*memNode{}, durable: map[string]*memNode{}, dirs: map[string]bool{}}
+}
+
+// call counts one call, and fails it if it is the one.
+func (m *memFS) call() error {
+	m.calls++
+	if m.calls == m.failAt {
+		m.dead = m.crash
+		return errInjected
+	}
+	if m.dead {
+		return errInjected
+	}
+	return nil
+}
+
+// restart is what a crash leaves: of what was not synced, any part.
+func (m *memFS) restart(rng *rand.Rand) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := map[string]*memNode{}
+	for _, names := range []map[string]*memNode{m.names, m.durable} {
+		for name := range names {
+			node := m.durable[name]
+			if m.names[name] != node && rng.IntN(2) == 0 {
+				node = m.names[name]
+			}
+			if node == nil {
+				continue
+			}
+			if _, seen := after[name]; !seen {
+				kept := node.synced
+				if len(node.data) > len(kept) && bytes.HasPrefix(node.data, kept) {
+					kept = node.data[:len(kept)+rng.IntN(len(node.data)-len(kept)+1)]
+				}
+				after[name] = &memNode{data: slices.Clone(kept), synced: slices.Clone(kept)}
+			}
+		}
+	}
+	m.names, m.durable = after, map[string]*memNode{}
+	for name, node := range after {
+		m.durable[name] = node
+	}
+	m.dead, m.failAt = false, 0
+}
+
+func (m *memFS) Create(name string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.call(); err != nil {
+		return nil, err
+	}
+	if !m.dirs[filepath.Dir(name)] {
+		return nil, iofs.ErrNotExist
+	}
+	node := &memNode{}
+	m.names[name] = node
+	return &memFile{fs: m, node: node}, nil
+}
+
+func (m *memFS) Open(name string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.call(); err != nil {
+		return nil, err
+	}
+	node := m.names[name]
+	if node == nil {
+		return nil, iofs.ErrNotExist
+	}
+	return &memFile{fs: m, node: node}, nil
+}
+
+func (m *memFS) Rename(from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.call(); err != nil {
+		return err
+	}
+	m.names[to] = m.names[from]
+	delete(m.names, from)
+	return nil
+}
+
+func (m *memFS) Remove(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.call(); err != nil {
+		return err
+	}
+	if m.names[name] == nil {
+		return iofs.ErrNotExist
+	}
+	delete(m.names, name)
+	return nil
+}
+
+func (m *memFS) List(dir string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.call(); err != nil {
+		return nil, err
+	}
+	var names []string
+	for name := range m.names {
+		if filepath.Dir(name) == dir {
+			names = append(names, filepath.Base(name))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// MkdirAll is durable at once: the store makes folders only before it has files.
+func (m *memFS) MkdirAll(dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.call(); err != nil {
+		return err
+	}
+	for ; !m.dirs[dir]; dir = filepath.Dir(dir) {
+		m.dirs[dir] = true
+	}
+	return nil
+}
+
+func (m *memFS) SyncDir(dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.call(); err != nil {
+		return err
+	}
+	in := func(name string) bool { return filepath.Dir(name) == dir }
+	for name := range m.durable {
+		if in(name) {
+			delete(m.durable, name)
+		}
+	}
+	for name, node := range m.names {
+		if in(name) {
+			m.durable[name] = node
+		}
+	}
+	return nil
+}
+
+// pages counts the page files, live or not.
+func (m *memFS) pages() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for name := range m.names {
+		if strings.HasSuffix(name, pagesSuffix) {
+			n++
+		}
+	}
+	return n
+}
+
+type memFile struct {
+	fs   *memFS
+	node *memNode
+}
+
+func (f *memFile) Write(data []byte) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.fs.call(); err != nil {
+		return 0, err
+	}
+	f.node.data = append(f.node.data, data...)
+	return len(data), nil
+}
+
+func (f *memFile) ReadAt(dst []byte, offset int64) (int, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.fs.call(); err != nil {
+		return 0, err
+	}
+	if offset >= int64(len(f.node.data)) {
+		return 0, io.EOF
+	}
+	n := copy(dst, f.node.data[offset:])
+	if n < len(dst) {
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, nil
+}
+
+func (f *memFile) Sync() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if err := f.fs.call(); err != nil {
+		return err
+	}
+	f.node.synced = slices.Clone(f.node.data)
+	return nil
+}
+
+func (f *memFile) Size() (int64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return int64(len(f.node.data)), f.fs.call()
+}
+
+func (f *memFile) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return f.fs.call()
+}

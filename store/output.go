@@ -1,0 +1,121 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"carillon/bucket"
+)
+
+// windowSegments is how many segments a file may span: a day of 10 s, thirty days
+// of 5 m, a year of 1 h. A file belongs to one window, so that retention can drop
+// it whole.
+const windowSegments = 8640
+
+// output writes the new files of one commit, one a tier, sort and window. A
+// backfill that touches every window of a tier has maxWindows of them open.
+type output struct {
+	config   Config
+	level    uint8
+	sequence uint64 // of the next file
+	writers  map[outputKey]*fileWriter
+}
+
+type outputKey struct {
+	tier     int
+	replaces bool
+	window   int64
+}
+
+func newOutput(config Config, level uint8, sequence uint64) *output {
+	return &output{config: config, level: level, sequence: sequence, writers: make(map[outputKey]*fileWriter)}
+}
+
+// add appends buckets of a series, sorted, one a segment. Series come in ascending
+// order, and the pieces of one in ascending time.
+func (o *output) add(tier int, replaces bool, number uint32, buckets []bucket.Bucket) error {
+	resolution := o.config.Tiers[tier].Resolution.Milliseconds()
+	length := windowSegments * resolution
+	for len(buckets) > 0 {
+		window := bucket.Floor(buckets[0].FirstTime, length)
+		n := from(buckets, window+length)
+		w, err := o.writer(outputKey{tier, replaces, window}, resolution)
+		if err != nil {
+			return err
+		}
+		if err := w.add(number, buckets[:n]); err != nil {
+			return err
+		}
+		buckets = buckets[n:]
+	}
+	return nil
+}
+
+func (o *output) writer(key outputKey, resolution int64) (*fileWriter, error) {
+	if w := o.writers[key]; w != nil {
+		return w, nil
+	}
+	path := filePath(o.config.Dir, o.config.Tiers[key.tier], o.sequence)
+	w, err := createFile(o.config.FS, path, o.sequence, footer{
+		resolution: resolution, window: key.window, replaces: key.replaces, level: o.level,
+	})
+	if w != nil {
+		o.sequence++
+		o.writers[key] = w
+	}
+	return w, err
+}
+
+// finish makes the files durable and opens them for reading, by tier and in
+// commit order: what replaces comes before what merges.
+func (o *output) finish() ([][]*file, error) {
+	keys := make([]outputKey, 0, len(o.writers))
+	for key := range o.writers {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b outputKey) int {
+		if a.replaces != b.replaces && a.tier == b.tier {
+			if a.replaces {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.tier, b.tier), cmp.Compare(a.window, b.window))
+	})
+	made := make([][]*file, len(o.config.Tiers))
+	for _, key := range keys {
+		f, err := o.finishFile(key)
+		if err != nil {
+			return nil, errors.Join(err, closeFiles(made))
+		}
+		made[key.tier] = append(made[key.tier], f)
+	}
+	for tier, files := range made {
+		if len(files) == 0 {
+			continue
+		}
+		dir := tierDir(o.config.Dir, o.config.Tiers[tier])
+		if err := o.config.FS.SyncDir(dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("syncing %s: %w", dir, err), closeFiles(made))
+		}
+	}
+	return made, nil
+}
+
+func (o *output) finishFile(key outputKey) (*file, error) {
+	w := o.writers[key]
+	delete(o.writers, key)
+	if err := w.finish(); err != nil {
+		return nil, err
+	}
+	return openFile(o.config.FS, w.path, w.sequence)
+}
+
+// abort closes the files that are not finished.
+func (o *output) abort() {
+	for _, w := range o.writers {
+		w.abort()
+	}
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"carillon/bucket"
+	"carillon/series"
+)
+
+// version is the set of live files at one moment, and what is known of them. It
+// never changes; the worker makes the next one and the store swaps them. Who
+// holds a reference sees its files until it lets go, whatever is committed
+// meanwhile.
+//
+// Times are milliseconds. Two lines divide it, both on the beat of the coarsest
+// tier, with horizons[0] <= watermark:
+//
+//	horizons[i]  tier i keeps nothing that starts before it; neither ever goes back
+//	watermark    what starts before it is in every tier that keeps it; from there
+//	             on it is only in the finest one
+type version struct {
+	sealed    uint64
+	watermark int64
+	horizons  []int64
+	sequence  uint64    // of the next file
+	files     [][]*file // by tier, in commit order
+
+	refs atomic.Int32
+}
+
+// next is a copy to be changed and committed.
+func (v *version) next() *version {
+	n := &version{sealed: v.sealed, watermark: v.watermark, horizons: slices.Clone(v.horizons), sequence: v.sequence}
+	for _, files := range v.files {
+		n.files = append(n.files, slices.Clone(files))
+	}
+	return n
+}
+
+// hold takes the first reference, and through it one of each file.
+func (v *version) hold() {
+	v.refs.Add(1)
+	for _, files := range v.files {
+		for _, f := range files {
+			f.refs.Add(1)
+		}
+	}
+}
+
+// release gives a reference back; the last one lets go of the files. The error is
+// of closing and removing files that are no longer needed.
+func (v *version) release() error {
+	if v.refs.Add(-1) > 0 {
+		return nil
+	}
+	var errs []error
+	for _, files := range v.files {
+		for _, f := range files {
+			errs = append(errs, f.release())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (v *version) manifest(tiers []Tier) *manifest {
+	m := &manifest{sealed: v.sealed, watermark: v.watermark, sequence: v.sequence}
+	for i, t := range tiers {
+		listed := listedTier{resolution: t.Resolution.Milliseconds(), horizon: v.horizons[i]}
+		for _, f := range v.files[i] {
+			listed.files = append(listed.files, listedFile{f.sequence, f.size, f.crc})
+		}
+		m.tiers = append(m.tiers, listed)
+	}
+	return m
+}
+
+// reader reads a version's files series by series, cheapest in ascending order.
+// Not for concurrent use.
+type reader struct {
+	files   [][]*file
+	cursors map[*file]*cursor
+	buckets []bucket.Bucket // scratch
+	finest  fold            // scratch
+}
+
+func newReader(files [][]*file) *reader {
+	return &reader{files: files, cursors: make(map[*file]*cursor)}
+}
+
+func (r *reader) cursor(f *file) *cursor {
+	c := r.cursors[f]
+	if c == nil {
+		c = newCursor(f)
+		r.cursors[f] = c
+	}
+	return c
+}
+
+// lay puts what a tier's files have of a series in [from, to) onto out, in commit
+// order.
+func (r *reader) lay(out *fold, tier int, number uint32, from, to int64) error {
+	for _, f := range r.files[tier] {
+		if !f.overlaps(from, to) {
+			continue
+		}
+		var err error
+		if r.buckets, err = r.cursor(f).series(number, from, to, r.buckets[:0]); err != nil {
+			return err
+		}
+		out.add(r.buckets, f.replaces)
+	}
+	return nil
+}
+
+// fine is what the finest tier has of a series in a span, with loose buckets,
+// sorted by segment, merged in. It is valid until the next call.
+func (r *reader) fine(number uint32, kind series.Kind, resolution int64, s span, loose []bucket.Bucket) ([]bucket.Bucket, error) {
+	r.finest.reset(kind, resolution)
+	if err := r.lay(&r.finest, 0, number, s.from, s.to); err != nil {
+		return nil, err
+	}
+	r.finest.add(within(loose, s.from, s.to), false)
+	return r.finest.acc, nil
+}
+
+// next is the first series from number on that files of a tier with segments in
+// [from, to) have.
+func (r *reader) next(tier int, number uint32, from, to int64) (next uint32, ok bool, err error) {
+	for _, f := range r.files[tier] {
+		if !f.overlaps(from, to) {
+			continue
+		}
+		c := r.cursor(f)
+		position, err := c.find(number)
+		if err != nil {
+			return 0, false, err
+		}
+		if position == c.pages {
+			continue
+		}
+		e, err := c.entry(position)
+		if err != nil {
+			return 0, false, err
+		}
+		if !ok || e.number < next {
+			next, ok = e.number, true
+		}
+	}
+	return next, ok, nil
+}

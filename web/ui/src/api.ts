@@ -1,0 +1,159 @@
+// What the server answers, and how to ask. Addresses are relative, so the page
+// works under a path prefix too.
+
+export type Labels = Record<string, string>;
+export type Kind = "gauge" | "counter" | "event";
+
+/** Bucket is what one series did in one segment; time in seconds since the epoch. */
+export interface Bucket {
+  time: number;
+  count: number;
+  avg: number | null;
+  sdev: number | null;
+  min: number | null;
+  max: number | null;
+  first: number | null;
+  last: number | null;
+  sum: number | null;
+  rate: number | null;
+}
+
+export interface BucketSeries { metric: Labels; kind: Kind; buckets: Bucket[] }
+export interface BucketsAnswer { tier: string; step: number; columns: string[]; series: BucketSeries[] }
+
+export interface Sample { time: number; value: number }
+export interface RangeSeries { metric: Labels; samples: Sample[] }
+export interface RangeAnswer { series: RangeSeries[]; warnings: string[] }
+
+export interface Tier { resolution: string; retention: string; bytes: number; files: number; oldest: number | null }
+export interface Partition { partition: number; series: number; acknowledged: number; applied: number; sealed: number; headBuckets: number }
+export interface Status {
+  version: string;
+  uptimeSeconds: number;
+  series: number;
+  points: number;
+  pointsPerSecond: number;
+  lagSeconds: number;
+  journalBytes: number;
+  directoryBytes: number;
+  memoryBytes: number;
+  received: { protocol: string; points: number }[] | null;
+  rejected: number;
+  dropped: { what: string; count: number }[] | null;
+  notices: string[] | null;
+  tiers: Tier[] | null;
+  partitions: Partition[] | null;
+}
+
+export interface RejectSample { time: string; from?: string; input: string; detail?: string }
+export interface Reject { protocol: string; reason: string; count: number; samples?: RejectSample[] }
+
+/** ApiError carries a message for people: the server's own where it gave one. */
+export class ApiError extends Error {
+  constructor(message: string, readonly status: number) {
+    super(message);
+  }
+}
+
+type Params = [string, string][];
+
+async function get(path: string, params: Params, signal?: AbortSignal): Promise<any> {
+  const query = params.length ? `?${new URLSearchParams(params)}` : "";
+  let response: Response;
+  try {
+    response = await fetch(path + query, { signal: signal ?? null, headers: { Accept: "application/json" } });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError("The server does not answer. Is it running, and is this address still its own?", 0);
+  }
+  let body: any = null;
+  try {
+    body = await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+  }
+  if (!response.ok || body === null || body.status === "error") {
+    throw new ApiError(body?.error ?? `The server answered ${response.status} ${response.statusText}`, response.status);
+  }
+  return body;
+}
+
+/** aborted tells a request that the page itself gave up from a real failure. */
+export function aborted(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+/** number reads JSON numbers and the strings that stand for what JSON cannot say. */
+export function number(value: unknown): number | null {
+  if (typeof value === "number") return value;
+  switch (value) {
+    case "NaN": return NaN;
+    case "+Inf": case "Inf": return Infinity;
+    case "-Inf": return -Infinity;
+  }
+  if (typeof value !== "string" || value === "") return null;
+  const parsed = Number(value);
+  return Number.isNaN(parsed) ? null : parsed;
+}
+
+/** bucketOf names the columns of a row. */
+export function bucketOf(columns: string[], row: unknown[]): Bucket {
+  const bucket: any = { time: 0, count: 0, avg: null, sdev: null, min: null, max: null, first: null, last: null, sum: null, rate: null };
+  columns.forEach((column, i) => {
+    if (column in bucket) bucket[column] = number(row[i]) ?? (column === "time" || column === "count" ? 0 : null);
+  });
+  return bucket;
+}
+
+/** The most names the tree takes: beyond it the page would not fit a phone's memory. */
+export const MAX_NAMES = 200_000;
+
+export async function names(signal?: AbortSignal): Promise<string[]> {
+  const body = await get("api/v1/label/__name__/values", [["limit", String(MAX_NAMES)]], signal);
+  return body.data ?? [];
+}
+
+export async function labelValues(label: string, match: string): Promise<string[]> {
+  const body = await get(`api/v1/label/${encodeURIComponent(label)}/values`, [["match[]", match], ["limit", "100"]]);
+  return body.data ?? [];
+}
+
+export async function series(match: string, from: number, to: number, limit: number, signal?: AbortSignal): Promise<Labels[]> {
+  const body = await get("api/v1/series",
+    [["match[]", match], ["start", String(from)], ["end", String(to)], ["limit", String(limit)]], signal);
+  return body.data ?? [];
+}
+
+/** buckets reads aligned data; without a step the server chooses one that gives at most 1000 buckets. */
+export async function buckets(matches: string[], from: number, to: number, step: number | null, signal?: AbortSignal): Promise<BucketsAnswer> {
+  const params: Params = matches.map((match) => ["match[]", match]);
+  params.push(["start", String(from)], ["end", String(to)]);
+  if (step) params.push(["step", String(step)]);
+  const { data } = await get("api/v1/buckets", params, signal);
+  const columns: string[] = data.columns;
+  const result = (data.result ?? []).map((one: any): BucketSeries => ({
+    metric: one.metric,
+    kind: one.kind,
+    buckets: one.buckets.map((row: unknown[]) => bucketOf(columns, row)),
+  }));
+  return { tier: data.tier, step: data.step, columns, series: result };
+}
+
+export async function queryRange(expr: string, from: number, to: number, step: number, signal?: AbortSignal): Promise<RangeAnswer> {
+  const body = await get("api/v1/query_range",
+    [["query", expr], ["start", String(from)], ["end", String(to)], ["step", String(step)]], signal);
+  const result = (body.data?.result ?? []).map((one: any): RangeSeries => ({
+    metric: one.metric ?? {},
+    samples: (one.values ?? []).map(([time, value]: [number, string]) => ({ time, value: number(value) ?? NaN })),
+  }));
+  return { series: result, warnings: [...(body.warnings ?? []), ...(body.infos ?? [])] };
+}
+
+export async function status(signal?: AbortSignal): Promise<Status> {
+  const body = await get("api/v1/status", [], signal);
+  return body.data && typeof body.data === "object" ? body.data : body;
+}
+
+export async function rejects(signal?: AbortSignal): Promise<Reject[]> {
+  return (await get("api/v1/status/rejects", [], signal)).data ?? [];
+}

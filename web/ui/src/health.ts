@@ -1,0 +1,136 @@
+// The page of the server's own health.
+
+import { ApiError, rejects as fetchRejects, type Reject, type Status } from "./api";
+import { Chart } from "./chart";
+import { empty, fill, h } from "./dom";
+import { age, bytes, duration, grouped, plain } from "./format";
+import type { Context, Page } from "./page";
+
+const CHART_SECONDS = 300;
+
+export class HealthPage implements Page {
+  readonly element = h("section", { class: "health" });
+  private readonly chart: Chart;
+  private readonly notices = h("div", {});
+  private readonly tiles = h("div", { class: "tiles" });
+  private readonly tiers = h("div", {});
+  private readonly flows = h("div", {});
+  private readonly rejected = h("div", {});
+  private readonly partitions = h("div", {});
+  private readonly silence: () => void;
+  private readonly open = new Set<string>(); // rejects whose samples are shown
+
+  constructor(private readonly context: Context) {
+    this.chart = new Chart({ label: "Points a second, last five minutes", height: () => 150, zoom: () => {}, back: () => {} });
+    fill(this.element, this.notices, this.tiles,
+      card("Points a second", this.chart.element),
+      h("div", { class: "columns" }, card("Disk used by tier", this.tiers), card("Received and dropped", this.flows)),
+      card("Rejected", this.rejected), card("Partitions", this.partitions));
+    this.silence = context.pulse.listen(() => void this.refresh());
+  }
+
+  close(): void {
+    this.silence();
+    this.chart.close();
+  }
+
+  update(): void {
+    fill(this.context.heading, h("h1", {}, "Server health"));
+    void this.refresh();
+  }
+
+  private async refresh(): Promise<void> {
+    const { status, error } = this.context.pulse;
+    fill(this.notices,
+      error && h("p", { class: "notice bad", role: "alert" }, `${error} Trying again every few seconds.`),
+      ...(status?.notices ?? []).map((notice) => h("p", { class: "notice" }, notice)));
+    if (!status) return;
+    this.drawTiles(status);
+    this.drawRates();
+    fill(this.tiers, tierTable(status));
+    fill(this.flows, flowTable(status));
+    fill(this.partitions, partitionTable(status));
+    if (error) return;
+    try {
+      this.drawRejects(await fetchRejects());
+    } catch (error) {
+      fill(this.rejected, h("p", { class: "note" }, error instanceof ApiError ? error.message : String(error)));
+    }
+  }
+
+  private drawTiles(status: Status): void {
+    const disk = (status.tiers ?? []).reduce((sum, tier) => sum + tier.bytes, 0) + status.journalBytes + status.directoryBytes;
+    const dropped = (status.dropped ?? []).reduce((sum, one) => sum + one.count, 0);
+    const tiles: [string, string, string, boolean?][] = [
+      ["Points a second", plain.format(status.pointsPerSecond), `${grouped(status.points)} in all`],
+      ["Series", grouped(status.series), `directory ${bytes.format(status.directoryBytes)}`],
+      ["Lag", status.lagSeconds < 0.0005 ? "0 s" : `${plain.format(status.lagSeconds)} s`, "from arrival to readable", status.lagSeconds > 10],
+      ["Rejected", grouped(status.rejected), status.rejected ? "reasons below" : "nothing was refused", status.rejected > 0],
+      ["Dropped", grouped(dropped), dropped ? "what and where, below" : "nothing was lost", dropped > 0],
+      ["Disk", bytes.format(disk), `journal ${bytes.format(status.journalBytes)}`],
+      ["Memory", bytes.format(status.memoryBytes), status.series ? `${plain.format(status.memoryBytes / status.series)} bytes a series` : ""],
+      ["Up", duration(status.uptimeSeconds), `version ${status.version}`],
+    ];
+    fill(this.tiles, ...tiles.map(([title, value, more, attention]) => h("div", { class: attention ? "tile attention" : "tile" },
+      h("p", { class: "tile-title" }, title), h("p", { class: "tile-value" }, value), h("p", { class: "tile-more" }, more))));
+  }
+
+  private drawRates(): void {
+    const rates = this.context.pulse.rates;
+    const to = Date.now() / 1000;
+    this.chart.set({
+      lines: [{ name: "points/s", times: rates.map(({ time }) => time), values: rates.map(({ value }) => value) }],
+      from: to - CHART_SECONDS, to, step: 3, unit: plain, zero: true,
+    });
+  }
+
+  private drawRejects(rejects: Reject[]): void {
+    if (!rejects.length) {
+      fill(this.rejected, empty("Nothing was refused", h("p", {}, "Lines, samples and series that are not taken appear here, with their reason.")));
+      return;
+    }
+    const now = Date.now();
+    fill(this.rejected, ...rejects.map((one) => {
+      const key = `${one.protocol}\n${one.reason}`;
+      const details = h("details", { class: "reject", open: this.open.has(key), ontoggle: () => (details.open ? this.open.add(key) : this.open.delete(key)) },
+        h("summary", {}, h("span", { class: "chip" }, one.protocol), h("span", { class: "reason" }, one.reason), h("b", { class: "number" }, grouped(one.count))),
+        h("ul", {}, ...(one.samples ?? []).toReversed().map((sample) => h("li", {},
+          h("code", {}, sample.input || "(empty)"),
+          h("p", {}, [sample.detail, sample.from && `from ${sample.from}`, age(Date.parse(sample.time), now)].filter(Boolean).join(" · "))))));
+      return details;
+    }));
+  }
+}
+
+function card(title: string, ...content: Node[]): HTMLElement {
+  return h("section", { class: "card" }, h("h2", {}, title), ...content);
+}
+
+function table(columns: string[], rows: (string | Node)[][], text = 1): HTMLElement {
+  return h("div", { class: "table-scroll" }, h("table", {},
+    h("thead", {}, h("tr", {}, ...columns.map((title, i) => h("th", { scope: "col", class: i < text ? null : "number" }, title)))),
+    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell, i) => h("td", { class: i < text ? null : "number" }, cell)))))));
+}
+
+function tierTable(status: Status): HTMLElement {
+  const tiers = status.tiers ?? [];
+  const most = Math.max(1, ...tiers.map((tier) => tier.bytes));
+  return table(["tier", "kept", "oldest", "files", "disk"], tiers.map((tier) => {
+    const bar = h("span", { class: "bar", "aria-hidden": "true" });
+    bar.style.width = `${Math.max(1, (100 * tier.bytes) / most)}%`;
+    return [h("span", { class: "with-bar" }, tier.resolution, bar), tier.retention,
+      tier.oldest === null ? "–" : age(tier.oldest, Date.now()), grouped(tier.files), bytes.format(tier.bytes)];
+  }));
+}
+
+function flowTable(status: Status): HTMLElement {
+  const received = (status.received ?? []).map((one) => ["received", one.protocol, grouped(one.points)]);
+  const dropped = (status.dropped ?? []).map((one) => ["dropped", one.what, grouped(one.count)]);
+  if (!received.length && !dropped.length) return empty("Nothing has arrived yet");
+  return table(["", "by", "points"], [...received, ...dropped], 2);
+}
+
+function partitionTable(status: Status): HTMLElement {
+  return table(["partition", "series", "acknowledged", "applied", "sealed", "open buckets"], (status.partitions ?? []).map((one) =>
+    [String(one.partition), grouped(one.series), grouped(one.acknowledged), grouped(one.applied), grouped(one.sealed), grouped(one.headBuckets)]));
+}
