@@ -59,6 +59,7 @@ type Agent struct {
 	wake      chan struct{} // capacity 1: something was put into the buffer
 
 	putFails  bool      // owned by the collecting goroutine: the last Put failed, and it was said
+	rejecting bool      // owned by the sending goroutine: the last body was refused, and it was said
 	awaySince time.Time // owned by the sending goroutine: zero while the server answers
 }
 
@@ -213,10 +214,14 @@ func (a *Agent) sendOldest(ctx context.Context) error {
 	case err == nil:
 		a.metrics.sentBodies.Inc()
 		a.metrics.lastSend.Set(float64(a.now().UnixMilli()) / 1000)
+		a.rejecting = false
 		a.sayBack()
 	case errors.Is(err, ErrRejected):
 		a.metrics.rejectedBodies.Inc()
-		a.log.Error("agent: the server refused measurements for good; they are dropped", "bytes", len(body), "error", err)
+		if !a.rejecting { // a wrong URL refuses the whole buffer: one line says it
+			a.log.Error("agent: the server refuses measurements for good; they are dropped", "bytes", len(body), "error", err)
+		}
+		a.rejecting = true
 	default:
 		a.metrics.failedSends.Inc()
 		return err

@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,11 +88,11 @@ func TestCollectsOnTheBeat(t *testing.T) {
 
 func TestBeatFollowsASteppedClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var step time.Duration
+		var step atomic.Int64
 		var got []float64
 		a := testAgent(t, Config{
 			Interval: 10 * time.Second,
-			Now:      func() time.Time { return time.Now().Add(step) },
+			Now:      func() time.Time { return time.Now().Add(time.Duration(step.Load())) },
 			Sender: Func(func(_ context.Context, body []byte) error {
 				got = append(got, beatOf(t, body))
 				return nil
@@ -101,10 +104,10 @@ func TestBeatFollowsASteppedClock(t *testing.T) {
 		go func() { done <- a.Run(ctx) }()
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
-		step = time.Hour + 3*time.Second // as after a night's sleep
+		step.Store(int64(time.Hour + 3*time.Second)) // as after a night's sleep
 		time.Sleep(10 * time.Second)     // 20 by the timer, 3623 by the clock: the beat 3620
 		synctest.Wait()
-		step = -100 * time.Second
+		step.Store(int64(-100 * time.Second))
 		time.Sleep(10 * time.Second)
 		cancel()
 		<-done
@@ -193,22 +196,29 @@ func TestAwayServerCatchesUpLive(t *testing.T) {
 	})
 }
 
-func TestRejectedBodyIsDroppedAndCounted(t *testing.T) {
+func TestRejectedBodiesAreDroppedAndCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
 		var got []string
 		a := testAgent(t, Config{Interval: time.Hour, Sender: Func(func(_ context.Context, body []byte) error {
-			if string(body) == "bad" {
-				return fmt.Errorf("%w: no such thing", ErrRejected)
+			if strings.HasPrefix(string(body), "bad") {
+				return fmt.Errorf("%w: %s is no protobuf", ErrRejected, body)
 			}
 			got = append(got, string(body))
 			return nil
 		})})
-		mustPut(t, a.buffer, "a", "bad", "b")
+		a.log = slog.New(slog.NewTextHandler(&log, nil))
+		mustPut(t, a.buffer, "a", "bad 1", "bad 2", "bad 3", "b", "bad 4")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		a.Run(ctx)
-		if !slices.Equal(got, []string{"a", "b"}) || testutil.ToFloat64(a.metrics.rejectedBodies) != 1 {
+		if !slices.Equal(got, []string{"a", "b"}) || testutil.ToFloat64(a.metrics.rejectedBodies) != 4 {
 			t.Errorf("sent %q, rejected %v", got, testutil.ToFloat64(a.metrics.rejectedBodies))
+		}
+		for text, want := range map[string]int{"is no protobuf": 2, "bad 1": 1, "bad 4": 1} {
+			if n := strings.Count(log.String(), text); n != want {
+				t.Errorf("%q is logged %d times, want %d:\n%s", text, n, want, log.String())
+			}
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// DefaultQueueBytes bounds a Queue unless told otherwise: days of one host.
+	// DefaultQueueBytes bounds a Queue unless told otherwise: a week of one small host.
 	DefaultQueueBytes = 256 << 20
 
 	bodySuffix = ".body"

@@ -1,13 +1,17 @@
 package agent
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -75,6 +79,58 @@ func TestQueueSurvivesRestart(t *testing.T) {
 	}
 	if files := bodyFiles(t, dir); len(files) != 0 {
 		t.Fatalf("left behind: %v", files)
+	}
+}
+
+// TestQueueSurvivesKill runs itself as a process that puts bodies and says so, kills
+// it with SIGKILL in the midst of that, and finds everything it had said.
+func TestQueueSurvivesKill(t *testing.T) {
+	if dir := os.Getenv("AGENT_TEST_PUT_INTO"); dir != "" {
+		q := openQueue(t, dir, 0)
+		for i := 0; ; i++ {
+			mustPut(t, q, fmt.Sprint(i))
+			fmt.Printf("put %d\n", i)
+		}
+	}
+	dir := t.TempDir()
+	put := 0
+	for round := range 5 {
+		child := exec.Command(os.Args[0], "-test.run=^TestQueueSurvivesKill$")
+		child.Env = append(os.Environ(), "AGENT_TEST_PUT_INTO="+dir)
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		said := 0
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if !strings.HasPrefix(lines.Text(), "put ") {
+				continue
+			}
+			if said++; said == 20+7*round {
+				child.Process.Kill() // what is in the pipe is still read, and still counts
+			}
+		}
+		child.Wait()
+		put += said
+	}
+	q := openQueue(t, dir, 0)
+	kept := drain(t, q)
+	// One more a round may be there: put, but not yet said.
+	if len(kept) < put || len(kept) > put+5 || q.Dropped().Corrupt > 1 {
+		t.Fatalf("%d bodies were put, %d are kept; dropped %+v", put, len(kept), q.Dropped())
+	}
+	next := 0
+	for i, body := range kept {
+		if body == "0" {
+			next = 0 // of the next process
+		}
+		if body != strconv.Itoa(next) {
+			t.Fatalf("body %d is %s, want %d", i, body, next)
+		}
+		next++
 	}
 }
 

@@ -67,7 +67,8 @@ func (e *embedded) start() error {
 	}
 	s.SetLoggerV2(e.logger, false, false, false)
 	s.Start()
-	if !s.ReadyForConnections(startFor) || !s.JetStreamEnabled() {
+	// Start returns when JetStream has read its streams, or could not.
+	if !s.JetStreamEnabled() || !s.ReadyForConnections(startFor) {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return fmt.Errorf("starting the embedded journal server in %s: %w", e.dir, e.logger.reason())

@@ -12,6 +12,9 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
+// maxQueryBytes bounds the text of an expression, and so how deep it can nest.
+const maxQueryBytes = 64 << 10
+
 // Warnings and notes an answer carries at most, as in Prometheus.
 const (
 	maxWarnings = 10
@@ -125,17 +128,7 @@ func (a *API) enter(ctx context.Context) (leave func(), err error) {
 }
 
 func (a *API) run(ctx context.Context, q question) (answer, error) {
-	if err := a.fitLookback(&q); err != nil {
-		return answer{}, badParameter("query", err)
-	}
-	options := promql.NewPrometheusQueryOpts(false, q.lookback)
-	var query promql.Query
-	var err error
-	if q.step == 0 {
-		query, err = a.engine.NewInstantQuery(ctx, a.queryable(), options, q.text, q.start)
-	} else {
-		query, err = a.engine.NewRangeQuery(ctx, a.queryable(), options, q.text, q.start, q.end, q.step)
-	}
+	query, err := a.prepare(ctx, q)
 	if err != nil {
 		return answer{}, badParameter("query", err)
 	}
@@ -152,6 +145,21 @@ func (a *API) run(ctx context.Context, q question) (answer, error) {
 		infos:    infos,
 		done:     query.Close,
 	}, nil
+}
+
+// prepare parses a question. It is to be run once, and closed.
+func (a *API) prepare(ctx context.Context, q question) (promql.Query, error) {
+	if len(q.text) > maxQueryBytes {
+		return nil, fmt.Errorf("expression of %d bytes is longer than the limit of %d", len(q.text), maxQueryBytes)
+	}
+	if err := a.fitLookback(&q); err != nil {
+		return nil, err
+	}
+	options := promql.NewPrometheusQueryOpts(false, q.lookback)
+	if q.step == 0 {
+		return a.engine.NewInstantQuery(ctx, a.queryable(), options, q.text, q.start)
+	}
+	return a.engine.NewRangeQuery(ctx, a.queryable(), options, q.text, q.start, q.end, q.step)
 }
 
 // clipResult keeps at most limit series of a result, if limit is not 0.

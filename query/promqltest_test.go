@@ -34,7 +34,7 @@ type loaded struct {
 }
 
 func newLoaded(testing.TB) storage.Storage {
-	return &loaded{store: querytest.New(store.Tier{Resolution: time.Second, Retention: 100 * 365 * 24 * time.Hour})}
+	return &loaded{store: querytest.New(store.Tier{Resolution: time.Millisecond, Retention: 100 * 365 * 24 * time.Hour})}
 }
 
 func (l *loaded) Close() error { return nil }

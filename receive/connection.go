@@ -21,10 +21,16 @@ func (l *Listener) serveConnection(ctx, journalling context.Context, conn *net.T
 	})()
 	from := &session{address: conn.RemoteAddr().(*net.TCPAddr).AddrPort()}
 	logger := l.writer.logger.With("protocol", l.protocol, "from", from.address)
-	err := l.readConnection(ctx, journalling, conn, from)
+	// From here on the kernel resets the connection if this process is killed: it
+	// must not end in order what is not in the journal.
+	err := conn.SetLinger(0)
+	if err == nil {
+		err = l.readConnection(ctx, journalling, conn, from)
+	}
 	logger = logger.With("hostname", from.hostname, "remarks", from.remarks)
 	switch {
 	case err == nil:
+		conn.SetLinger(-1)
 		conn.Close()
 		logger.Debug("connection ended")
 		return

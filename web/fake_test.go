@@ -240,15 +240,18 @@ func (f *fake) queryRange(r *http.Request) any {
 		return apiError("invalid parameter \"query\": 1:" + strconv.Itoa(len(expr)+1) + ": parse error: unclosed left parenthesis")
 	}
 	var series []fakeSeries
+	numerator, _, _ := strings.Cut(expr, " / ")
 	for name, found := range f.names {
-		if regexp.MustCompile(`(^|[^\w.])` + regexp.QuoteMeta(name) + `([^\w.]|$)`).MatchString(expr) {
+		if regexp.MustCompile(`(^|[^\w.])` + regexp.QuoteMeta(name) + `([^\w.]|$)`).MatchString(numerator) {
 			series = append(series, found...)
 		}
 	}
 	group := byLabel.FindStringSubmatch(expr)
 	scale := 1.0
-	if strings.HasPrefix(expr, "100 *") {
+	if strings.HasPrefix(expr, "100 * sum by (mode)") {
 		scale = 50 // of two cores
+	} else if strings.HasPrefix(expr, "100 *") {
+		scale = 100
 	}
 	result := []any{}
 	for _, s := range series {
@@ -365,7 +368,7 @@ func machine() map[string][]fakeSeries {
 	add(one("host_disk_read_bytes_total", "counter", wave(13, 2e5, 5e4, 2e5, 9e4), "host", "anvil", "device", "sda"))
 	add(one("host_disk_written_bytes_total", "counter", wave(14, 9e5, 2e5, 5e5, 2e5), "host", "anvil", "device", "sda"))
 	for i, mount := range []string{"/", "/home"} {
-		add(one("host_filesystem_used_bytes", "gauge", wave(uint64(20+i), 0.9+0.2*float64(i), 0.02, 0.01, 0), "host", "anvil", "mountpoint", mount))
+		add(one("host_filesystem_used_bytes", "gauge", wave(uint64(20+i), 0.46+0.2*float64(i), 0.02, 0.01, 0), "host", "anvil", "mountpoint", mount))
 		add(one("host_filesystem_size_bytes", "gauge", func(float64) float64 { return 1 }, "host", "anvil", "mountpoint", mount))
 	}
 	add(one("host_processes", "gauge", wave(30, 214, 5, 6, 1), "host", "anvil"))

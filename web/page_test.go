@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
@@ -11,11 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"carillon/require"
 )
@@ -37,7 +36,7 @@ func browser(t *testing.T) context.Context {
 	t.Cleanup(stop)
 	ctx, quit := chromedp.NewContext(allocator)
 	t.Cleanup(quit)
-	if err := chromedp.Run(ctx); err != nil {
+	if err := chromedp.Do(ctx); err != nil {
 		t.Fatalf("start %s: %v", chromium, err)
 	}
 	return ctx
@@ -53,25 +52,25 @@ type tab struct {
 }
 
 // open shows a server's page at a hash, in a window of that size.
-func open(t *testing.T, browser context.Context, f *fake, hash string, width, height int64, setup ...chromedp.Action) *tab {
+func open(t *testing.T, browser context.Context, f *fake, hash string, width, height int64, setup ...chromedp.Action[chromedp.Void]) *tab {
 	t.Helper()
 	ctx, stop := chromedp.NewContext(browser)
 	t.Cleanup(stop)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
 	p := &tab{t: t, ctx: ctx}
-	chromedp.ListenTarget(ctx, func(event any) {
-		switch e := event.(type) {
-		case *runtime.EventExceptionThrown:
-			p.trouble(e.ExceptionDetails.Error())
-		case *log.EventEntryAdded:
-			if e.Entry.Level == log.LevelError {
-				p.trouble(e.Entry.Text + " " + e.Entry.URL)
+	console := chromedp.Console(ctx)
+	go func() {
+		for message, err := range console {
+			if err != nil {
+				return // the tab was closed
 			}
-		case *runtime.EventConsoleAPICalled:
-			if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning {
-				p.trouble(fmt.Sprintf("console.%s", e.Type))
+			if message.IsException() || message.Type == chromedp.ConsoleError || message.Type == chromedp.ConsoleWarning {
+				p.trouble(message.String())
 			}
 		}
-	})
+	}()
 	p.run(chromedp.EmulateViewport(width, height))
 	p.run(setup...)
 	p.run(chromedp.Navigate(f.URL + "/" + hash))
@@ -93,11 +92,11 @@ func (p *tab) noTrouble() {
 	}
 }
 
-func (p *tab) run(actions ...chromedp.Action) {
+func (p *tab) run(actions ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
 	ctx, stop := context.WithTimeout(p.ctx, patience)
 	defer stop()
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	if err := chromedp.Do(ctx, actions...); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -105,10 +104,10 @@ func (p *tab) run(actions ...chromedp.Action) {
 // value evaluates JavaScript.
 func value[T any](p *tab, script string) T {
 	p.t.Helper()
-	var raw []byte
-	p.run(chromedp.Evaluate(script, &raw))
-	var v T
-	if err := json.Unmarshal(raw, &v); err != nil {
+	ctx, stop := context.WithTimeout(p.ctx, patience)
+	defer stop()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script))
+	if err != nil {
 		p.t.Fatalf("%s: %v", script, err)
 	}
 	return v
@@ -124,6 +123,11 @@ func (p *tab) until(condition string) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// eval runs JavaScript for its effect.
+func eval(script string) chromedp.Action[chromedp.Void] {
+	return chromedp.Evaluate[chromedp.Void](script)
 }
 
 // chart is what the debug hook window.carillon tells of a chart.
@@ -187,7 +191,7 @@ func testOverview(t *testing.T, ctx context.Context) {
 func testSeries(t *testing.T, ctx context.Context) {
 	p := open(t, ctx, newFake(t, machine()), "", 1280, 800)
 	p.until(`carillon.names() > 20`)
-	p.run(chromedp.Click(`//div[@role="treeitem"][@title="host_load1"]`, chromedp.BySearch))
+	p.run(chromedp.Click(`//div[@role="treeitem"][@title="host_load1"]`))
 	p.until(`document.querySelector("h1").innerText === "host_load1"`)
 	c := p.chart()
 	if len(c.Lines) != 1 || c.Lines[0].Points < 300 || !c.Lines[0].Banded || c.Step != 10 {
@@ -199,9 +203,9 @@ func testSeries(t *testing.T, ctx context.Context) {
 	if n := value[int](p, inked); n < 500 {
 		t.Errorf("the canvas has %d coloured pixels", n)
 	}
-	p.run(chromedp.Click(`[data-range="1y"]`))
+	p.run(chromedp.Click(chromedp.CSS(`[data-range="1y"]`)))
 	p.until(`carillon.state().range.span === 365 * 86400 && carillon.charts()[0].step >= 3600`)
-	p.run(chromedp.Evaluate("history.back()", nil))
+	p.run(eval("history.back()"))
 	p.until(`carillon.state().range.span === 3600 && carillon.charts()[0].step === 10`)
 	p.noTrouble()
 }
@@ -214,7 +218,7 @@ func testManySeries(t *testing.T, ctx context.Context) {
 	if note := value[string](p, `document.querySelector(".note").innerText`); !strings.Contains(note, "The first 20 of 34 series") {
 		t.Errorf("the note says %q", note)
 	}
-	p.run(chromedp.SendKeys(".filter", "page/3"))
+	p.run(chromedp.SendKeys(chromedp.CSS(".filter"), "page/3"))
 	p.until(`carillon.charts()[0].lines.length === 4`)
 	p.run(chromedp.Reload())
 	p.until(`carillon.charts()[0]?.lines.length === 4`)
@@ -225,7 +229,7 @@ func testHostile(t *testing.T, ctx context.Context) {
 	p := open(t, ctx, newFake(t, machine()), nameHash("hostile", ""), 1280, 800)
 	p.chart()
 	p.until(`document.querySelector(".legend").innerText.includes("<img src=x")`)
-	p.run(chromedp.Evaluate(`location.hash = "#/health"`, nil))
+	p.run(eval(`location.hash = "#/health"`))
 	p.until(`document.querySelectorAll(".reject").length === 2`)
 	p.until(`document.querySelector(".reject").textContent.includes("<img src=x")`)
 	if value[int](p, "document.images.length") != 0 || value[string](p, "document.title") != "Health · Carillon" {
@@ -253,16 +257,16 @@ func testSearch(t *testing.T, ctx context.Context) {
 		"go_… host_… hostile http_requests_total plant.line1.… shop.…" {
 		t.Errorf("the tree's first level is %q", groups)
 	}
-	p.run(chromedp.KeyEvent("/"), chromedp.SendKeys("#search", "Bytes net"))
+	p.run(chromedp.KeyEvent("/"), chromedp.SendKeys(chromedp.CSS("#search"), "Bytes net"))
 	p.until(`document.querySelector(".side-foot").innerText.startsWith("2 of")`)
 	if marks := value[int](p, `document.querySelectorAll(".row mark").length`); marks != 4 {
 		t.Errorf("%d marks, want two in each of two rows", marks)
 	}
-	p.run(chromedp.KeyEvent("\ue015"), chromedp.KeyEvent("\r")) // down, enter
+	p.run(chromedp.KeyEvent(kb.ArrowDown), chromedp.KeyEvent(kb.Enter))
 	p.until(`carillon.state().name === "host_network_transmit_bytes_total"`)
-	p.run(chromedp.SendKeys("#search", " nothing"))
+	p.run(chromedp.SendKeys(chromedp.CSS("#search"), " nothing"))
 	p.until(`document.querySelector(".side-foot").innerText === "No name holds all these words"`)
-	p.run(chromedp.KeyEvent("\x1b"))
+	p.run(chromedp.KeyEvent(kb.Escape))
 	p.until(`document.querySelector("#search").value === "" && document.querySelector(".row.selected")`)
 	p.noTrouble()
 }
@@ -310,11 +314,11 @@ func (p *tab) drag(from, to float64) {
 	y := box.Top + box.Height/2
 	x := func(part float64) float64 { return box.Left + part*box.Width }
 	p.run(
-		chromedp.MouseEvent(input.MouseMoved, x(from), y),
-		chromedp.MouseEvent(input.MousePressed, x(from), y, chromedp.ButtonLeft),
-		chromedp.MouseEvent(input.MouseMoved, x((from+to)/2), y, chromedp.ButtonLeft),
-		chromedp.MouseEvent(input.MouseMoved, x(to), y, chromedp.ButtonLeft),
-		chromedp.MouseEvent(input.MouseReleased, x(to), y, chromedp.ButtonLeft))
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, x(from), y),
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMousePressed, x(from), y, chromedp.ButtonLeft),
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, x((from+to)/2), y, chromedp.ButtonLeft),
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, x(to), y, chromedp.ButtonLeft),
+		chromedp.MouseEvent(input.DispatchMouseEventTypeMouseReleased, x(to), y, chromedp.ButtonLeft))
 }
 
 func testZoom(t *testing.T, ctx context.Context) {
@@ -330,13 +334,13 @@ func testZoom(t *testing.T, ctx context.Context) {
 	p.until(`carillon.charts()[0].to - carillon.charts()[0].from < 3000`)
 	p.run(chromedp.Reload())
 	p.until(`carillon.charts()[0]?.lines[0]?.points > 100 && carillon.charts()[0].to - carillon.charts()[0].from < 3000`)
-	p.run(chromedp.Evaluate("history.back()", nil))
+	p.run(eval("history.back()"))
 	p.until(`carillon.charts()[0].to - carillon.charts()[0].from > 10000`)
 	p.drag(0.4, 0.6)
 	p.until(`carillon.charts()[0].to - carillon.charts()[0].from < 3000`)
-	p.run(chromedp.DoubleClick(".u-over"))
+	p.run(chromedp.DoubleClick(chromedp.CSS(".u-over")))
 	p.until(`carillon.charts()[0].to - carillon.charts()[0].from > 10000`)
-	p.run(chromedp.Click("#back"))
+	p.run(chromedp.Click(chromedp.CSS("#back")))
 	p.until(`carillon.state().range.span === 3600`)
 	p.noTrouble()
 }
@@ -370,7 +374,7 @@ func testLive(t *testing.T, ctx context.Context) {
 
 func testQuery(t *testing.T, ctx context.Context) {
 	p := open(t, ctx, newFake(t, machine()), "", 1280, 800)
-	p.run(chromedp.SendKeys("#expr", "sum by (mode) (rate(host_cpu_seconds_total[1m]))\r"))
+	p.run(chromedp.SendKeys(chromedp.CSS("#expr"), "sum by (mode) (rate(host_cpu_seconds_total[1m]))\r"))
 	p.until(`carillon.state().page === "query"`)
 	if c := p.chart(); len(c.Lines) != 7 {
 		t.Errorf("%d lines, want one a mode", len(c.Lines))
@@ -379,13 +383,13 @@ func testQuery(t *testing.T, ctx context.Context) {
 	if !strings.Contains(legend, "mode=user") {
 		t.Errorf("the legend is %q", legend)
 	}
-	p.run(chromedp.Click(".legend-name"))
+	p.run(chromedp.Click(chromedp.CSS(".legend-name")))
 	p.until(`document.querySelector(".legend tbody tr").classList.contains("off")`)
 	p.noTrouble()
 
-	p.run(chromedp.SetValue("#expr", ""), chromedp.SendKeys("#expr", "rate(host_load1[1m]\r"))
+	p.run(chromedp.SetValue(chromedp.CSS("#expr"), ""), chromedp.SendKeys(chromedp.CSS("#expr"), "rate(host_load1[1m]\r"))
 	p.until(`document.querySelector("#expr-error").innerText.includes("unclosed left parenthesis")`)
-	p.run(chromedp.SetValue("#expr", ""), chromedp.SendKeys("#expr", "host_load1\r"))
+	p.run(chromedp.SetValue(chromedp.CSS("#expr"), ""), chromedp.SendKeys(chromedp.CSS("#expr"), "host_load1\r"))
 	p.until(`document.querySelector("#expr-error").hidden && carillon.charts()[0].lines.length === 1`)
 }
 
@@ -398,7 +402,7 @@ func testHealth(t *testing.T, ctx context.Context) {
 			t.Errorf("the page does not say %q:\n%s", want, text)
 		}
 	}
-	p.run(chromedp.Click(".reject summary"))
+	p.run(chromedp.Click(chromedp.CSS(".reject summary")))
 	p.until(`document.querySelector(".reject").open && document.querySelector(".reject").innerText.includes("want 2, 3 or 7 fields, not 4")`)
 	first := value[string](p, `document.querySelector(".tile-value").innerText`)
 	p.until(fmt.Sprintf(`document.querySelector(".tile-value").innerText !== %q`, first)) // it refreshes by itself
@@ -412,20 +416,25 @@ func testDark(t *testing.T, ctx context.Context) {
 	background := `getComputedStyle(document.body).backgroundColor`
 	f := newFake(t, machine())
 	p := open(t, ctx, f, nameHash("host_load1", ""), 1280, 800,
-		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
+		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
+			})
+			return err
+		}))
 	p.chart()
 	dark := value[string](p, background)
 	if !value[bool](p, "carillon.dark()") || dark != "rgb(20, 22, 26)" {
 		t.Errorf("the system prefers dark, the background is %s", dark)
 	}
-	p.run(chromedp.Click("#theme"))
+	p.run(chromedp.Click(chromedp.CSS("#theme")))
 	p.until(`!carillon.dark() && ` + background + ` === "rgb(246, 245, 242)"`)
 	p.run(chromedp.Reload())
 	p.chart()
 	if value[bool](p, "carillon.dark()") {
 		t.Error("the choice of light was forgotten")
 	}
-	p.run(chromedp.Click("#theme"))
+	p.run(chromedp.Click(chromedp.CSS("#theme")))
 	p.until(`carillon.dark() && localStorage.length === 0`)
 	if n := value[int](p, inked); n < 500 {
 		t.Errorf("the canvas has %d coloured pixels", n)
@@ -437,15 +446,15 @@ func testPhone(t *testing.T, ctx context.Context) {
 	p := open(t, ctx, newFake(t, machine()), "", 375, 720)
 	p.until(`carillon.names() > 20 && carillon.charts().length === 6`)
 	for _, hash := range []string{"#/", nameHash("host_network_receive_bytes_total", ""), "#/query?expr=host_cpu_seconds_total", "#/health"} {
-		p.run(chromedp.Evaluate(fmt.Sprintf("location.hash = %q", hash), nil))
+		p.run(eval(fmt.Sprintf("location.hash = %q", hash)))
 		p.until(`carillon.charts().length && carillon.charts()[0].lines.length`)
 		if width := value[int](p, `Math.max(document.documentElement.scrollWidth, document.getElementById("main").scrollWidth)`); width > 375 {
 			t.Errorf("%s is %d pixels wide", hash, width)
 		}
 	}
-	p.run(chromedp.Click("#menu"))
+	p.run(chromedp.Click(chromedp.CSS("#menu")))
 	p.until(`document.getElementById("side").getBoundingClientRect().left === 0`)
-	p.run(chromedp.SendKeys("#search", "load15"), chromedp.Click(".row"))
+	p.run(chromedp.SendKeys(chromedp.CSS("#search"), "load15"), chromedp.Click(chromedp.CSS(".row")))
 	p.until(`carillon.state().name === "host_load15" && document.getElementById("side").getBoundingClientRect().right <= 0`)
 	p.noTrouble()
 }
@@ -453,7 +462,7 @@ func testPhone(t *testing.T, ctx context.Context) {
 func testEmpty(t *testing.T, ctx context.Context) {
 	p := open(t, ctx, newFake(t, nil), "", 1280, 800)
 	p.until(`document.querySelector(".welcome")?.innerText.includes("Nothing has arrived yet")`)
-	p.run(chromedp.Evaluate(fmt.Sprintf("location.hash = %q", nameHash("missing", "")), nil))
+	p.run(eval(fmt.Sprintf("location.hash = %q", nameHash("missing", ""))))
 	p.until(`document.querySelector(".empty-title")?.innerText === "No data in this range"`)
 	p.noTrouble()
 }
@@ -463,11 +472,11 @@ func testAway(t *testing.T, ctx context.Context) {
 	p := open(t, ctx, f, nameHash("host_load1", ""), 1280, 800)
 	p.chart()
 	f.setDown(true)
-	p.run(chromedp.Click(`[data-range="6h"]`))
+	p.run(chromedp.Click(chromedp.CSS(`[data-range="6h"]`)))
 	p.until(`document.querySelector(".failure")?.innerText.includes("the server is draining")`)
 	p.until(`document.getElementById("pulse").dataset.state === "bad"`)
 	f.setDown(false)
-	p.run(chromedp.Click(".failure .button"))
+	p.run(chromedp.Click(chromedp.CSS(".failure .button")))
 	p.until(`!document.querySelector(".failure") && carillon.charts()[0].lines.length === 1`)
 	p.until(`document.getElementById("pulse").dataset.state === "warn"`)
 }
@@ -479,7 +488,7 @@ func testHover(t *testing.T, ctx context.Context) {
 		const { left, top, width, height } = document.querySelector(".u-over").getBoundingClientRect();
 		return { x: left + width / 2, y: top + height / 2 };
 	})()`)
-	p.run(chromedp.MouseEvent(input.MouseMoved, box.X-20, box.Y), chromedp.MouseEvent(input.MouseMoved, box.X, box.Y))
+	p.run(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, box.X-20, box.Y), chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, box.X, box.Y))
 	p.until(`!document.querySelector(".tip").hidden`)
 	tip := value[string](p, `document.querySelector(".tip").innerText`)
 	for _, want := range []string{"avg", "min", "max", "sdev", "samples"} {
@@ -487,9 +496,9 @@ func testHover(t *testing.T, ctx context.Context) {
 			t.Errorf("the tooltip does not tell %s:\n%s", want, tip)
 		}
 	}
-	p.run(chromedp.MouseEvent(input.MouseMoved, 5, 5))
+	p.run(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, 5, 5))
 	p.until(`document.querySelector(".tip").hidden`)
-	p.run(chromedp.Focus(".chart"), chromedp.KeyEvent("\ue012")) // the left arrow moves the crosshair too
+	p.run(chromedp.Focus(chromedp.CSS(".chart")), chromedp.KeyEvent(kb.ArrowLeft)) // the left arrow moves the crosshair too
 	p.until(`!document.querySelector(".tip").hidden`)
 	p.noTrouble()
 }

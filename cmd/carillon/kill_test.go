@@ -154,7 +154,8 @@ func lineBatch(prefix string, sender int, ms int64, random *rand.Rand, format fu
 		name := fmt.Sprintf("killed.%s.%d.%d", prefix, sender, i)
 		value := random.NormFloat64()
 		lines.WriteString(format(name, ms/1000, value))
-		batch = append(batch, sent{`{"` + name + `"}`, ms, value})
+		metric := model.Metric{model.MetricNameLabel: model.LabelValue(name)}
+		batch = append(batch, sent{metric.String(), ms, value})
 	}
 	return lines.String(), batch
 }
