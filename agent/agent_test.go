@@ -105,7 +105,7 @@ func TestBeatFollowsASteppedClock(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
 		step.Store(int64(time.Hour + 3*time.Second)) // as after a night's sleep
-		time.Sleep(10 * time.Second)     // 20 by the timer, 3623 by the clock: the beat 3620
+		time.Sleep(10 * time.Second)                 // 20 by the timer, 3623 by the clock: the beat 3620
 		synctest.Wait()
 		step.Store(int64(-100 * time.Second))
 		time.Sleep(10 * time.Second)

@@ -99,13 +99,25 @@ func (h *HTTP) verdict(response *http.Response, text string) error {
 		return nil
 	}
 	err := fmt.Errorf("send to %s: %s: %s", h.url, response.Status, text)
-	if status >= 400 && status < 500 && status != http.StatusTooManyRequests {
+	if status >= 400 && status < 500 && !mayPass(status) {
 		return fmt.Errorf("%w: %w", ErrRejected, err)
 	}
 	if after := retryAfter(response.Header); after > 0 {
 		return &RetryLater{After: after, Err: err}
 	}
 	return err
+}
+
+// mayPass tells of a refusal that says nothing about the body: the server is
+// busy, or credentials or a path are being put right. Dropping bodies for it would
+// empty the whole buffer.
+func mayPass(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusRequestTimeout,
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return true
+	}
+	return false
 }
 
 // retryAfter reads the header of RFC 9110 §10.2.3: seconds, or a date, which is

@@ -126,7 +126,9 @@ func TestAnswersAreJudged(t *testing.T) {
 		pause      time.Duration
 	}{
 		{http.StatusBadRequest, "", true, 0},
-		{http.StatusUnauthorized, "9", true, 0},
+		{http.StatusUnprocessableEntity, "9", true, 0},
+		{http.StatusUnauthorized, "", false, 0},
+		{http.StatusNotFound, "9", false, 9 * time.Second},
 		{http.StatusRequestEntityTooLarge, "", true, 0},
 		{http.StatusTooManyRequests, "7", false, 7 * time.Second},
 		{http.StatusTooManyRequests, "Mon, 01 Jan 2024 00:01:40 GMT", false, 100 * time.Second},

@@ -255,6 +255,12 @@ func (q *Queue) removeFirst() error {
 	return nil
 }
 
+// IsQueue tells whether a directory is, or was, an agent's queue.
+func IsQueue(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, lockName))
+	return err == nil
+}
+
 // VerifyQueue reads every body in the queue directory dir, oldest first, and calls
 // report with each file's path and with why it is corrupt, or nil. It neither locks
 // nor changes anything, so an agent at work may remove a file meanwhile: that one is

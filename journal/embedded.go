@@ -67,8 +67,8 @@ func (e *embedded) start() error {
 	}
 	s.SetLoggerV2(e.logger, false, false, false)
 	s.Start()
-	// Start returns when JetStream has read its streams, or could not.
-	if !s.JetStreamEnabled() || !s.ReadyForConnections(startFor) {
+	// A server that could not start JetStream only logs so, and never gets ready.
+	if e.logger.gaveUp() || !s.ReadyForConnections(startFor) {
 		s.Shutdown()
 		s.WaitForShutdown()
 		return fmt.Errorf("starting the embedded journal server in %s: %w", e.dir, e.logger.reason())
@@ -134,22 +134,33 @@ func (e *embedded) close() {
 type serverLogger struct {
 	logger *slog.Logger
 
-	mu   sync.Mutex
-	last error
+	mu    sync.Mutex
+	last  error
+	fatal bool
 }
 
 func (l *serverLogger) Noticef(format string, v ...any) { l.logger.Debug(fmt.Sprintf(format, v...)) }
 func (l *serverLogger) Debugf(format string, v ...any)  { l.logger.Debug(fmt.Sprintf(format, v...)) }
 func (l *serverLogger) Tracef(format string, v ...any)  { l.logger.Debug(fmt.Sprintf(format, v...)) }
 func (l *serverLogger) Warnf(format string, v ...any)   { l.logger.Warn(fmt.Sprintf(format, v...)) }
-func (l *serverLogger) Errorf(format string, v ...any)  { l.failed(fmt.Sprintf(format, v...)) }
-func (l *serverLogger) Fatalf(format string, v ...any)  { l.failed(fmt.Sprintf(format, v...)) }
+func (l *serverLogger) Errorf(format string, v ...any) {
+	l.failed(fmt.Sprintf(format, v...), false)
+}
+func (l *serverLogger) Fatalf(format string, v ...any) { l.failed(fmt.Sprintf(format, v...), true) }
 
-func (l *serverLogger) failed(line string) {
+func (l *serverLogger) failed(line string, fatal bool) {
 	l.logger.Error(line)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last = errors.New(line)
+	l.fatal = l.fatal || fatal
+}
+
+// gaveUp tells that the server ended its start with an error.
+func (l *serverLogger) gaveUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
 }
 
 // reason is the last error the server logged since it was started.
@@ -165,5 +176,5 @@ func (l *serverLogger) reason() error {
 func (l *serverLogger) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last = nil
+	l.last, l.fatal = nil, false
 }

@@ -2,7 +2,7 @@ package receive
 
 import (
 	"bytes"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 
 	"carillon/journal"
+	"carillon/receive/remotewrite"
 	"carillon/series"
 )
 
@@ -174,11 +176,11 @@ func TestRemoteWriteRefusesBodies(t *testing.T) {
 }
 
 // zeros is an endless body that counts what is read of it.
-type zeros struct{ read int }
+type zeros struct{ read atomic.Int64 }
 
 func (z *zeros) Read(p []byte) (int, error) {
 	clear(p)
-	z.read += len(p)
+	z.read.Add(int64(len(p)))
 	return len(p), nil
 }
 
@@ -209,24 +211,23 @@ func TestRemoteWriteRefusesHugeBodies(t *testing.T) {
 		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 5*maxCompressedBytes {
 			t.Errorf("declared %d: allocated %d MiB", declared, allocated>>20)
 		}
-		if declared > 0 && body.read > 16<<20 {
-			t.Errorf("%d MiB were sent before the refusal", body.read>>20)
+		if read := body.read.Load(); declared > 0 && read > 16<<20 {
+			t.Errorf("%d MiB were sent before the refusal", read>>20)
 		}
 	}
 	await(t, "count of both", func() bool { return r.refused(ProtocolRemoteWrite)["too_large"] == 2 })
 }
 
 func TestRemoteWriteLimitsPoints(t *testing.T) {
-	r := newRig(t)
-	message, err := (&prompb.TimeSeries{Labels: good.Labels}).Marshal()
+	body, err := (&prompb.WriteRequest{Timeseries: []prompb.TimeSeries{good, good}}).Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	message = append(message, bytes.Repeat([]byte{0x12, 0}, maxRequestPoints+1)...) // samples of 2 bytes
-	body := binary.AppendUvarint([]byte{0x0a}, uint64(len(message)))
-	answer := post(NewRemoteWrite(r.Writer), bytes.NewReader(snappy.Encode(nil, append(body, message...))))
-	if answer.Code != http.StatusRequestEntityTooLarge || r.journal.appends != 0 {
-		t.Errorf("%d %s, %d appends", answer.Code, answer.Body, r.journal.appends)
+	in := intake{request: newRig(t).Begin(ProtocolRemoteWrite)}
+	in.request.points = maxRequestPoints - 1
+	var refused *RefusedError
+	if err := in.read(new(remotewrite.Scanner), body); !errors.As(err, &refused) || refused.Status != http.StatusRequestEntityTooLarge {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -213,7 +213,7 @@ func TestConnectionIsResetWhenTheJournalFails(t *testing.T) {
 	l, _ := serve(t, r, ProtocolGraphite, nil)
 	conn := dial(t, l.TCPAddr())
 	write(t, conn, "a 1 1700000000\n")
-	if err := end(conn); !errors.Is(err, syscall.ECONNRESET) {
+	if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("got %v, want a reset", err)
 	}
 }

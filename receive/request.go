@@ -219,6 +219,12 @@ func (r *Request) Release() {
 	if r.points > maxPooledPoints || len(r.fresh) > maxPooledPoints || len(r.metadata) > maxPooledPoints {
 		return
 	}
+	r.reset()
+	r.writer.requests.Put(r)
+}
+
+// reset empties the request, and keeps its memory.
+func (r *Request) reset() {
 	for _, part := range r.parts {
 		clear(part.Definitions)
 		*part = journal.Part{
@@ -235,5 +241,4 @@ func (r *Request) Release() {
 	clear(r.fresh)
 	clear(r.arrived)
 	r.members, r.metadata, r.waiting, r.points = r.members[:0], r.metadata[:0], r.waiting[:0], 0
-	r.writer.requests.Put(r)
 }

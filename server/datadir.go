@@ -16,13 +16,16 @@ import (
 	"carillon/store"
 )
 
-// The layout of a data directory; docs/format/datadir.md describes it.
+// IdentityName is the file that makes a folder a data directory: it holds what
+// was fixed when the directory was made.
+const IdentityName = "carillon.json"
+
+// The rest of a data directory; docs/format/datadir.md describes it.
 const (
-	lockName      = "LOCK"          // flock'ed while in use; holds the process id
-	identityName  = "carillon.json" // what was fixed when the directory was made
-	directoryName = "directory"     // Pebble: series and their numbers
-	journalName   = "journal"       // JetStream: what is not sealed yet
-	storeName     = "store"         // page files, a folder a partition
+	lockName      = "LOCK"      // flock'ed while in use; holds the process id
+	directoryName = "directory" // Pebble: series and their numbers
+	journalName   = "journal"   // JetStream: what is not sealed yet
+	storeName     = "store"     // page files, a folder a partition
 )
 
 const identityFormat = 1
@@ -52,6 +55,8 @@ func openDataDir(path string, create *identity) (*dataDir, error) {
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return nil, fmt.Errorf("data directory: %w", err)
 		}
+	} else if _, err := os.Stat(filepath.Join(path, IdentityName)); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	lock, err := lockFile(filepath.Join(path, lockName))
 	if err != nil {
@@ -90,11 +95,9 @@ func writeAtStart(f *os.File, s string) error {
 }
 
 func (d *dataDir) load(create *identity) error {
-	name := filepath.Join(d.path, identityName)
+	name := filepath.Join(d.path, IdentityName)
 	text, err := os.ReadFile(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && create == nil:
-		return fmt.Errorf("there is no %s: not a data directory of Carillon", identityName)
 	case errors.Is(err, fs.ErrNotExist):
 		d.identity = *create
 		return d.writeIdentity(name)
@@ -102,13 +105,13 @@ func (d *dataDir) load(create *identity) error {
 		return err
 	}
 	if err := json.Unmarshal(text, &d.identity); err != nil {
-		return fmt.Errorf("%s: %w", identityName, err)
+		return fmt.Errorf("%s: %w", IdentityName, err)
 	}
 	if d.identity.Format != identityFormat {
 		return fmt.Errorf("written in format %d; this program reads format %d", d.identity.Format, identityFormat)
 	}
 	if d.identity.Partitions < 1 || d.identity.Partitions > maxPartitions {
-		return fmt.Errorf("%s: %d partitions: want 1 to %d", identityName, d.identity.Partitions, maxPartitions)
+		return fmt.Errorf("%s: %d partitions: want 1 to %d", IdentityName, d.identity.Partitions, maxPartitions)
 	}
 	if create == nil {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"carillon/store/page"
 )
 
-const writeBufferBytes = 64 << 10
+const writeBufferBytes = 16 << 10
 
 // fileWriter writes one page file, front to back. The index, 28 bytes a page, is
 // kept until the end; everything else goes out as it comes.

@@ -85,7 +85,7 @@ func TestFile(t *testing.T) {
 	}
 	of := func(number uint32) (buckets []bucket.Bucket) {
 		n := int64(1)
-		if number%50 == 0 {
+		if number%200 == 0 {
 			n = windowSegments
 		}
 		for i := range n {

@@ -126,6 +126,10 @@ func (m *merging) add(buckets []bucket.Bucket, replaces bool) {
 		m.adding.drop(buckets)
 		return
 	}
+	if len(m.replacing.acc) == 0 {
+		m.adding.add(buckets, false)
+		return
+	}
 	m.inReplacing, m.inAdding = m.inReplacing[:0], m.inAdding[:0]
 	resolution := m.adding.resolution
 	for _, b := range buckets {

@@ -70,6 +70,9 @@ func TestHead(t *testing.T) {
 }
 
 func sameBits(a, b bucket.Bucket) bool {
+	if a == b { // the sign of a zero that a marker has for a sum means nothing
+		return true
+	}
 	bits := func(b bucket.Bucket) [11]uint64 {
 		f := math.Float64bits
 		return [11]uint64{

@@ -195,16 +195,20 @@ func (f *fake) buckets(r *http.Request) any {
 
 // bucket is one row, nil where the series has a gap.
 func (s fakeSeries) bucket(at, step float64) []any {
-	n := min(max(step/10, 1), 12)
-	var sum, squares float64
+	parts := int(min(max(step/10, 1), 12))
+	var n, sum, squares float64
 	low, high := math.Inf(1), math.Inf(-1)
-	for i := range int(n) {
-		v := s.at(at + float64(i)*step/n)
+	for i := range parts {
+		v := s.at(at + float64(i)*step/float64(parts))
 		if v == gap {
-			return nil
+			continue
 		}
+		n++
 		sum, squares = sum+v, squares+v*v
 		low, high = math.Min(low, v), math.Max(high, v)
+	}
+	if n == 0 {
+		return nil
 	}
 	avg := sum / n
 	sdev := math.Sqrt(max(0, squares/n-avg*avg))
@@ -230,7 +234,10 @@ func number(v float64) any {
 	return v
 }
 
-var byLabel = regexp.MustCompile(`by \((\w+)\)`)
+var (
+	byLabel   = regexp.MustCompile(`by \((\w+)\)`)
+	wordMatch = regexp.MustCompile(`[a-zA-Z_:][\w:.]*`)
+)
 
 // queryRange knows no PromQL: it finds a name, and sums or lists its series.
 func (f *fake) queryRange(r *http.Request) any {
@@ -241,10 +248,8 @@ func (f *fake) queryRange(r *http.Request) any {
 	}
 	var series []fakeSeries
 	numerator, _, _ := strings.Cut(expr, " / ")
-	for name, found := range f.names {
-		if regexp.MustCompile(`(^|[^\w.])` + regexp.QuoteMeta(name) + `([^\w.]|$)`).MatchString(numerator) {
-			series = append(series, found...)
-		}
+	for _, word := range slices.Compact(wordMatch.FindAllString(numerator, -1)) {
+		series = append(series, f.names[word]...)
 	}
 	group := byLabel.FindStringSubmatch(expr)
 	scale := 1.0

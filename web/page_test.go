@@ -257,7 +257,9 @@ func testSearch(t *testing.T, ctx context.Context) {
 		"go_… host_… hostile http_requests_total plant.line1.… shop.…" {
 		t.Errorf("the tree's first level is %q", groups)
 	}
-	p.run(chromedp.KeyEvent("/"), chromedp.SendKeys(chromedp.CSS("#search"), "Bytes net"))
+	p.run(eval(`document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true }))`))
+	p.until(`document.activeElement.id === "search"`)
+	p.run(chromedp.SendKeys(chromedp.CSS("#search"), "Bytes net"))
 	p.until(`document.querySelector(".side-foot").innerText.startsWith("2 of")`)
 	if marks := value[int](p, `document.querySelectorAll(".row mark").length`); marks != 4 {
 		t.Errorf("%d marks, want two in each of two rows", marks)
@@ -387,9 +389,9 @@ func testQuery(t *testing.T, ctx context.Context) {
 	p.until(`document.querySelector(".legend tbody tr").classList.contains("off")`)
 	p.noTrouble()
 
-	p.run(chromedp.SetValue(chromedp.CSS("#expr"), ""), chromedp.SendKeys(chromedp.CSS("#expr"), "rate(host_load1[1m]\r"))
+	p.run(eval(`document.querySelector("#expr").value = ""`), chromedp.SendKeys(chromedp.CSS("#expr"), "rate(host_load1[1m]\r"))
 	p.until(`document.querySelector("#expr-error").innerText.includes("unclosed left parenthesis")`)
-	p.run(chromedp.SetValue(chromedp.CSS("#expr"), ""), chromedp.SendKeys(chromedp.CSS("#expr"), "host_load1\r"))
+	p.run(eval(`document.querySelector("#expr").value = ""`), chromedp.SendKeys(chromedp.CSS("#expr"), "host_load1\r"))
 	p.until(`document.querySelector("#expr-error").hidden && carillon.charts()[0].lines.length === 1`)
 }
 

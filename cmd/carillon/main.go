@@ -18,7 +18,7 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-func run(args []string) int {
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "carillon",
 		Short: "A metrics server in one binary",
@@ -31,6 +31,11 @@ then open the address it prints.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand(), agentCommand(), queryCommand(), verifyCommand(), versionCommand())
+	return root
+}
+
+func run(args []string) int {
+	root := rootCommand()
 	root.SetArgs(args)
 	ctx, stop := untilSignal(context.Background())
 	defer stop()

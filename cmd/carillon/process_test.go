@@ -34,12 +34,14 @@ func TestMain(m *testing.M) {
 
 const beCarillon = "CARILLON_TEST_BE_CARILLON"
 
-func carillon(args ...string) *exec.Cmd {
+func carillon(args ...string) *exec.Cmd { return carillonContext(context.Background(), args...) }
+
+func carillonContext(ctx context.Context, args ...string) *exec.Cmd {
 	executable, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	cmd := exec.Command(executable, args...)
+	cmd := exec.CommandContext(ctx, executable, args...)
 	cmd.Env = append(os.Environ(), beCarillon+"=1")
 	return cmd
 }
@@ -78,7 +80,7 @@ var announced = map[string]*regexp.Regexp{
 }
 
 // startServer runs a server on free ports and waits until it answers.
-func startServer(t *testing.T, data string, args ...string) *serverProcess {
+func startServer(t testing.TB, data string, args ...string) *serverProcess {
 	t.Helper()
 	args = append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--graphite", "127.0.0.1:0", "--istatd", "127.0.0.1:0"}, args...)
 	s := &serverProcess{cmd: carillon(args...), log: &lockedBuffer{}, exited: make(chan error, 1)}
@@ -202,4 +204,4 @@ func eventually(t *testing.T, what string, check func() error) {
 	}
 }
 
-func tempData(t *testing.T) string { return filepath.Join(t.TempDir(), "data") }
+func tempData(t testing.TB) string { return filepath.Join(t.TempDir(), "data") }

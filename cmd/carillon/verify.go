@@ -1,40 +1,73 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"carillon/agent"
 	"carillon/server"
 )
 
 func verifyCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Check every checksum of a data directory",
 		Long: `Read everything in a data directory and check every checksum: the page files of
-all tiers, the manifests, the journal's messages and the directory of series. The server must not be
-running on it. The exit status is 0 if all is well, 1 if anything is damaged.`,
-		Example: "  carillon verify ./carillon-data",
-		Args:    cobra.ExactArgs(1),
+all tiers, the manifests, the directory of series and the journal's messages. The
+server must not be running on it. DIR may also be the buffer of an agent. The exit
+status is 0 if all is well, 1 if anything is damaged.`,
+		Example: `  carillon verify ./carillon-data
+  carillon verify ./carillon-agent`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			progress := newProgress(cmd.ErrOrStderr(), logger(0))
-			report, err := server.Verify(cmd.Context(), args[0], progress.update)
-			progress.close()
-			if err != nil {
-				return err
+			dir := args[0]
+			var problems int
+			var err error
+			if _, missing := os.Stat(filepath.Join(dir, server.IdentityName)); errors.Is(missing, fs.ErrNotExist) && agent.IsQueue(dir) {
+				problems, err = verifyBuffer(cmd.OutOrStdout(), dir)
+			} else {
+				problems, err = verifyData(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), dir)
 			}
-			w := cmd.OutOrStdout()
-			for _, problem := range report.Problems {
-				fmt.Fprintln(w, problem)
+			if err == nil && problems > 0 {
+				err = fmt.Errorf("%s is damaged", dir)
 			}
-			fmt.Fprintf(w, "%d page files, %d pages, %d buckets, %d journal messages, %d series: %d problems\n",
-				report.Files, report.Pages, report.Buckets, report.Messages, report.Series, len(report.Problems))
-			if len(report.Problems) > 0 {
-				return fmt.Errorf("%s is damaged", args[0])
-			}
-			return nil
+			return err
 		},
 	}
-	return cmd
+}
+
+func verifyData(ctx context.Context, out, progressOut io.Writer, dir string) (problems int, err error) {
+	progress := newProgress(progressOut, logger(slog.LevelWarn))
+	report, err := server.Verify(ctx, dir, progress.update)
+	progress.close()
+	if err != nil {
+		return 0, err
+	}
+	for _, problem := range report.Problems {
+		fmt.Fprintln(out, problem)
+	}
+	fmt.Fprintf(out, "%d page files, %d pages, %d buckets, %d journal messages, %d series: %d problems\n",
+		report.Files, report.Pages, report.Buckets, report.Messages, report.Series, len(report.Problems))
+	return len(report.Problems), nil
+}
+
+func verifyBuffer(out io.Writer, dir string) (problems int, err error) {
+	bodies := 0
+	err = agent.VerifyQueue(dir, func(path string, err error) {
+		bodies++
+		if err != nil {
+			problems++
+			fmt.Fprintf(out, "%s: %v\n", path, err)
+		}
+	})
+	fmt.Fprintf(out, "%d bodies of an agent: %d problems\n", bodies, problems)
+	return problems, err
 }

@@ -124,11 +124,10 @@ export async function series(match: string, from: number, to: number, limit: num
   return body.data ?? [];
 }
 
-/** buckets reads aligned data; without a step the server chooses one that gives at most 1000 buckets. */
-export async function buckets(matches: string[], from: number, to: number, step: number | null, signal?: AbortSignal): Promise<BucketsAnswer> {
+/** buckets reads aligned data; the server rounds the step up to what its tiers can give. */
+export async function buckets(matches: string[], from: number, to: number, step: number, signal?: AbortSignal): Promise<BucketsAnswer> {
   const params: Params = matches.map((match) => ["match[]", match]);
-  params.push(["start", String(from)], ["end", String(to)]);
-  if (step) params.push(["step", String(step)]);
+  params.push(["start", String(from)], ["end", String(to)], ["step", String(step)]);
   const { data } = await get("api/v1/buckets", params, signal);
   const columns: string[] = data.columns;
   const result = (data.result ?? []).map((one: any): BucketSeries => ({

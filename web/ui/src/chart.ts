@@ -5,7 +5,7 @@ import "uplot/dist/uPlot.min.css";
 import { fill, h } from "./dom";
 import { moment, plain, tick, type Unit } from "./format";
 import { align, extent, stack, type Column, type Line } from "./plot";
-import { colours } from "./theme";
+import { colourOf, colours, dashed, swatch } from "./theme";
 
 export interface Picture {
   lines: Line[];
@@ -29,6 +29,7 @@ export interface ChartOptions {
 const MAX_BANDS = 4; // with more lines, only the focused one shows its band
 const TIP_LINES = 8; // lines a tooltip names
 const MIN_DRAG = 6; // CSS pixels; less is a click
+const NARROW = 480; // CSS pixels
 const PER_LINE = 3; // uPlot series a line: high, low, value
 
 const NOTHING: Picture = { lines: [], from: 0, to: 1, step: 10, unit: plain };
@@ -98,6 +99,16 @@ export class Chart {
     if (line === this.focus) return;
     this.focus = line;
     this.plot?.setSeries(line === null ? null : PER_LINE * line + PER_LINE, { focus: true }, false);
+    this.emphasise();
+  }
+
+  /** emphasise lets the band of the focused line come to the front with it. */
+  private emphasise(): void {
+    const { plot, focus } = this;
+    if (!plot) return;
+    if (focus !== null) {
+      for (let k = 1; k < PER_LINE; k++) (plot.series[PER_LINE * focus + k] as { alpha?: number }).alpha = 1;
+    }
     if (this.picture.lines.length > MAX_BANDS) this.showAll();
   }
 
@@ -166,16 +177,16 @@ export class Chart {
           size: (plot, values) => this.axisSize(plot, values, font),
         },
       ],
-      series: [{}, ...lines.flatMap((_, i) => this.series(i, colour.series[i % colour.series.length]!, Boolean(stacked)))],
+      series: [{}, ...lines.flatMap((_, i) => this.series(i, Boolean(stacked)))],
       bands: stacked
-        ? lines.slice(1).map((_, i) => ({ series: [PER_LINE * (i + 2), PER_LINE * (i + 1)] as [number, number], fill: alpha(colour.series[(i + 1) % colour.series.length]!, 0.5) }))
+        ? lines.slice(1).map((_, i) => ({ series: [PER_LINE * (i + 2), PER_LINE * (i + 1)] as [number, number], fill: alpha(colourOf(i + 1), 0.5) }))
         : lines.flatMap((line, i) => line.high
-          ? [{ series: [PER_LINE * i + 1, PER_LINE * i + 2] as [number, number], fill: alpha(colour.series[i % colour.series.length]!, 0.16) }] : []),
+          ? [{ series: [PER_LINE * i + 1, PER_LINE * i + 2] as [number, number], fill: alpha(colourOf(i), 0.2) }] : []),
       focus: { alpha: 0.25 },
       cursor: {
         y: false,
         drag: { x: true, y: false, setScale: false, dist: MIN_DRAG },
-        focus: { prox: stacked ? -1 : 24, dist: (_, i, __, at, pointer) => (i % PER_LINE === 0 ? at - pointer : Infinity) },
+        focus: { prox: stacked || lines.length < 2 ? -1 : 24, dist: (_, i, __, at, pointer) => (i % PER_LINE === 0 ? at - pointer : Infinity) },
         hover: { skip: [undefined], prox: 60 },
         points: { size: 7, show: ((plot: uPlot, i: number) => (i % PER_LINE === 0 ? point(plot, i) : undefined)) as never },
         bind: { dblclick: () => () => { this.options.back(); return null; } },
@@ -195,10 +206,12 @@ export class Chart {
   }
 
   /** series is the three uPlot series of a line. */
-  private series(line: number, colour: string, stacked: boolean): uPlot.Series[] {
+  private series(line: number, stacked: boolean): uPlot.Series[] {
+    const colour = colourOf(line);
     const edge: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false } };
     const value: uPlot.Series = { stroke: colour, width: stacked ? 1 : 1.6, points: { size: 5, fill: colour, width: 0 } };
     if (stacked) value.points = { show: false };
+    if (dashed(line)) value.dash = [5, 3];
     if (stacked && line === 0) value.fill = alpha(colour, 0.5);
     return [edge, { ...edge }, value];
   }
@@ -225,7 +238,7 @@ export class Chart {
     if (line === this.focus || !this.hovered) return;
     this.focus = line;
     this.options.focused?.(line);
-    if (this.picture.lines.length > MAX_BANDS) queueMicrotask(() => this.showAll());
+    queueMicrotask(() => this.emphasise());
   }
 
   private leave(): void {
@@ -250,18 +263,16 @@ export class Chart {
       return;
     }
     const { unit, step } = this.picture;
-    const palette = colours().series;
     const one = found.length === 1 ? found[0]! : found.find(({ line }) => line === this.focus);
+    const details = one && this.details(one.line, one.i);
+    const alone = details && this.picture.lines.length === 1; // then its details say everything
     fill(this.tip, h("div", { class: "tip-time" }, moment(found[0]!.time, step)),
-      ...found.slice(0, TIP_LINES).map(({ line, i }) => {
-        const swatch = h("span", { class: "swatch" });
-        swatch.style.background = palette[line % palette.length]!;
-        return h("div", { class: line === one?.line && found.length > 1 ? "tip-line strong" : "tip-line" },
-          swatch, h("span", { class: "tip-name" }, this.picture.lines[line]!.name),
-          h("span", { class: "tip-value" }, unit.format(this.picture.lines[line]!.values[i])));
-      }),
+      ...(alone ? [] : found.slice(0, TIP_LINES)).map(({ line, i }) =>
+        h("div", { class: line === one?.line && found.length > 1 ? "tip-line strong" : "tip-line" },
+          swatch(line), h("span", { class: "tip-name" }, this.picture.lines[line]!.name),
+          h("span", { class: "tip-value" }, unit.format(this.picture.lines[line]!.values[i])))),
       found.length > TIP_LINES && h("div", { class: "tip-more" }, `and ${found.length - TIP_LINES} more`),
-      one && this.details(one.line, one.i));
+      details);
     this.tip.hidden = false;
     this.place(plot, left, top);
   }
@@ -292,6 +303,11 @@ export class Chart {
     const x = over.left - box.left + left;
     const width = this.tip.offsetWidth;
     const fits = x + 16 + width <= box.width;
+    if (box.width < NARROW) { // beside the finger there is no room: take the upper corner across
+      this.tip.style.left = `${x > box.width / 2 ? 0 : box.width - width}px`;
+      this.tip.style.top = "0px";
+      return;
+    }
     this.tip.style.left = `${Math.max(0, fits ? x + 16 : x - 16 - width)}px`;
     this.tip.style.top = `${Math.max(0, Math.min(over.top - box.top + top - 20, box.height - this.tip.offsetHeight))}px`;
   }

@@ -68,7 +68,7 @@ export class HealthPage implements Page {
       ["Rejected", grouped(status.rejected), status.rejected ? "reasons below" : "nothing was refused", status.rejected > 0],
       ["Dropped", grouped(dropped), dropped ? "what and where, below" : "nothing was lost", dropped > 0],
       ["Disk", bytes.format(disk), `journal ${bytes.format(status.journalBytes)}`],
-      ["Memory", bytes.format(status.memoryBytes), status.series ? `${plain.format(status.memoryBytes / status.series)} bytes a series` : ""],
+      ["Memory", bytes.format(status.memoryBytes), status.series ? `${bytes.format(status.memoryBytes / status.series)} a series` : ""],
       ["Up", duration(status.uptimeSeconds), `version ${status.version}`],
     ];
     fill(this.tiles, ...tiles.map(([title, value, more, attention]) => h("div", { class: attention ? "tile attention" : "tile" },

@@ -29,8 +29,8 @@ export function hostPanels(names: string[], window: string, labels: Record<strin
   const rate = (name: string, more: string) => `sum(rate(${name}${and(more)}[${window}]))`;
   const panels: PanelSpec[] = [];
 
-  const cpu = ["host_cpu_seconds_total"].find((name) => exists.has(name));
-  if (cpu) panels.push({
+  const cpu = "host_cpu_seconds_total";
+  if (exists.has(cpu)) panels.push({
     title: "CPU", unit: percent, stacked: true, top: cpu,
     queries: [{ expr: `100 * sum by (mode) (rate(${cpu}${and('mode!="idle"')}[${window}])) / scalar(sum(rate(${cpu}${where}[${window}])))` }],
   });
@@ -47,13 +47,13 @@ export function hostPanels(names: string[], window: string, labels: Record<strin
     queries: memory.map((name) => ({ expr: average(name), name: middle(name, "host_memory_") })),
   });
 
-  const network = find(/^host_network_.*(receive|recv|rx|transmit|sent|tx).*bytes.*_total$/);
+  const network = find(/^host_network_(?=.*bytes)(?=.*(receive|recv|rx|transmit|sent|tx)).*_total$/);
   if (network.length) panels.push({
     title: "Network", unit: bytesPerSecond, top: network[0]!,
     queries: network.slice(0, 4).map((name) => ({ expr: rate(name, 'device!="lo",interface!="lo"'), name: middle(name, "host_network_") })),
   });
 
-  const disk = find(/^host_disk_.*(read|writ).*bytes.*_total$/);
+  const disk = find(/^host_disk_(?=.*bytes)(?=.*(read|writ)).*_total$/);
   if (disk.length) panels.push({
     title: "Disk I/O", unit: bytesPerSecond, top: disk[0]!,
     queries: disk.slice(0, 4).map((name) => ({ expr: `sum(rate(${name}${where}[${window}]))`, name: middle(name, "host_disk_") })),
@@ -69,7 +69,7 @@ export function hostPanels(names: string[], window: string, labels: Record<strin
   return panels;
 }
 
-/** otherPanels shows something where there is no host: the first name of each family. */
+/** otherNames finds something to show where there is no host: the first name of each family. */
 export function otherNames(names: string[]): string[] {
   const seen = new Set<string>();
   const chosen: string[] = [];

@@ -5,7 +5,7 @@ import type { Chart } from "./chart";
 import { fill, h } from "./dom";
 import type { Unit } from "./format";
 import type { Line } from "./plot";
-import { colours } from "./theme";
+import { swatch } from "./theme";
 
 export class Legend {
   readonly element = h("div", { class: "legend" });
@@ -40,9 +40,6 @@ export class Legend {
   }
 
   private row(line: Line, i: number, unit: Unit): HTMLElement {
-    const palette = colours().series;
-    const swatch = h("span", { class: "swatch" });
-    swatch.style.background = palette[i % palette.length]!;
     const shown = this.chart.shown(i);
     const button = h("button", {
       type: "button", class: "legend-name", "aria-pressed": String(shown), title: shown ? "Hide this line" : "Show this line",
@@ -50,7 +47,7 @@ export class Legend {
         this.chart.toggle(i);
         this.draw();
       },
-    }, swatch, h("span", {}, line.name));
+    }, swatch(i), h("span", {}, line.name));
     const { last, min, avg, max } = summary(line);
     return h("tr", {
       class: shown ? "" : "off", dataset: { line: String(i) },

@@ -83,7 +83,10 @@ menu.addEventListener("click", () => {
 });
 scrim.addEventListener("click", () => drawer(false));
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape") drawer(false);
+  if (event.key === "Escape" && side.classList.contains("open")) {
+    drawer(false);
+    menu.focus();
+  }
   const typing = (event.target as Element).closest("input, textarea, select");
   if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();

@@ -7,12 +7,13 @@ import { duration, grouped, plain, unitOf, type Unit } from "./format";
 import { common, expression, identity, nameSelector, selector, text } from "./labels";
 import { Legend } from "./legend";
 import { Live, type Follower } from "./live";
-import { Loader, chartHeight, type Context, type Page } from "./page";
+import { Loader, chartHeight, stepFor, type Context, type Page } from "./page";
 import type { Line } from "./plot";
 import { RANGES, format, resolve, type State } from "./state";
 import { words } from "./tree";
 
 const MAX_DRAWN = 20; // series in one chart
+const MIN_POINTS = 150; // a line
 const MAX_LISTED = 2000; // series asked for, to filter among
 const OVERLAP = 3; // buckets read again when following, for what came late
 const TYPING_MS = 150; // after the last key, before a filter is applied
@@ -82,7 +83,7 @@ export class NamePage implements Page, Follower {
       const { from, to } = resolve(this.state.range);
       await this.choose(from, to, signal);
       this.answer = this.chosen.length
-        ? this.keep(await fetchBuckets(this.chosen, from, to, null, signal))
+        ? this.keep(await fetchBuckets(this.chosen, from, to, this.step(to - from), signal))
         : { tier: "", step: 10, columns: [], series: [] };
       fill(this.message);
       this.draw();
@@ -93,6 +94,11 @@ export class NamePage implements Page, Follower {
       fill(this.message, failure(error instanceof ApiError ? error.message : String(error), () => void this.load()));
     }
     this.element.removeAttribute("aria-busy");
+  }
+
+  /** step gives a bucket two pixels: its band shows what a finer line would only smear. */
+  private step(span: number): number {
+    return stepFor(span, Math.max(MIN_POINTS, this.element.clientWidth / 2), this.context.pulse.finest);
   }
 
   /** choose finds the series of the name and picks the first that the filter lets through. */

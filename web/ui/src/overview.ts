@@ -11,7 +11,7 @@ import { Live, type Follower } from "./live";
 import { Loader, stepFor, type Context, type Page } from "./page";
 import type { Line } from "./plot";
 import { format, resolve, type State } from "./state";
-import { colours } from "./theme";
+import { swatch } from "./theme";
 
 const POINTS = 180; // a line
 const MAX_LINES = 8; // a panel
@@ -193,12 +193,8 @@ class PanelView {
   }
 
   private drawKeys(): void {
-    const palette = colours().series;
-    fill(this.keys, ...this.lines.slice(0, 5).map((line, i) => {
-      const swatch = h("span", { class: "swatch" });
-      swatch.style.background = palette[i % palette.length]!;
-      return h("span", { class: "key" }, swatch, line.name, h("b", {}, this.spec.unit.format(summary(line).last)));
-    }));
+    fill(this.keys, ...this.lines.slice(0, 5).map((line, i) =>
+      h("span", { class: "key" }, swatch(i), line.name, h("b", {}, this.spec.unit.format(summary(line).last)))));
   }
 }
 

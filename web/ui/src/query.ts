@@ -2,7 +2,7 @@
 
 import { ApiError, aborted, queryRange, type RangeAnswer } from "./api";
 import { Chart } from "./chart";
-import { empty, fill, h } from "./dom";
+import { empty, failure, fill, h } from "./dom";
 import { duration, grouped, unitOfExpression } from "./format";
 import { common, full, text } from "./labels";
 import { Legend } from "./legend";
@@ -76,9 +76,11 @@ export class QueryPage implements Page, Follower {
       if (aborted(error)) return;
       const message = error instanceof ApiError ? error.message : String(error);
       const ours = error instanceof ApiError && error.status >= 400 && error.status < 500;
-      this.context.failQuery(message);
+      this.context.failQuery(ours ? message : null);
       this.drawing.hidden = true;
-      fill(this.message, empty(ours ? "The server did not accept this query" : "The query failed", h("p", { class: "failure-text" }, message)));
+      fill(this.message, ours
+        ? empty("Nothing to draw", h("p", {}, "Correct the expression and press Enter."))
+        : failure(message, () => void this.run()));
     }
     this.element.removeAttribute("aria-busy");
   }

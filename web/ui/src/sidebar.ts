@@ -9,13 +9,14 @@ const ROW_HEIGHT = 30; // CSS pixels, as in style.css
 const OVERSCAN = 8; // rows drawn beyond each edge
 const SMALL = 60; // names up to which all groups start open
 const REFRESH_MS = 30_000;
+const EAGER_MS = 3000; // while there are no names yet
 
 interface Row { node: Node; level: number; open: boolean }
 
 export class Sidebar {
   private readonly input = h("input", {
     id: "search", type: "search", placeholder: "Search names", autocomplete: "off", spellcheck: "false",
-    "aria-label": "Search names", "aria-controls": "tree", enterkeyhint: "search",
+    role: "combobox", "aria-expanded": "true", "aria-haspopup": "tree", "aria-autocomplete": "list", "aria-label": "Search names", "aria-controls": "tree", enterkeyhint: "search",
   });
   private readonly spacer = h("div", { class: "tree-space" });
   private readonly list = h("div", { class: "tree", id: "tree", role: "tree", tabindex: "0", "aria-label": "Names" }, this.spacer);
@@ -43,8 +44,7 @@ export class Sidebar {
     this.list.addEventListener("scroll", () => this.draw(), { passive: true });
     this.list.addEventListener("click", (event) => this.click(event));
     new ResizeObserver(() => this.draw()).observe(this.list);
-    void this.load();
-    setInterval(() => void this.load(), REFRESH_MS);
+    void this.keepLoading();
   }
 
   focus(): void {
@@ -62,15 +62,19 @@ export class Sidebar {
     if (at >= 0) this.scrollTo(at);
   }
 
+  private async keepLoading(): Promise<void> {
+    if (!document.hidden) await this.load();
+    setTimeout(() => void this.keepLoading(), this.names?.length ? REFRESH_MS : EAGER_MS);
+  }
+
   /** load asks for the names again; new ones appear, the open groups stay open. */
-  async load(): Promise<void> {
+  private async load(): Promise<void> {
     let names: string[];
     try {
       names = await fetchNames();
     } catch (error) {
       if (!aborted(error) && this.names === null) {
         this.foot.textContent = error instanceof ApiError ? error.message : String(error);
-        setTimeout(() => void this.load(), 3000);
       }
       return;
     }

@@ -1,6 +1,8 @@
 // Light and dark: the system's preference until the toggle says otherwise. Charts
 // draw on canvas and cannot use CSS variables, so they ask here for colours.
 
+import { h } from "./dom";
+
 const KEY = "carillon.theme";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -33,6 +35,25 @@ function store(theme: string | null): void {
   }
 }
 
+/** How many lines have a colour of their own; the next as many are dashed. */
+export const COLOURS = 10;
+
+/** colourOf is the colour of the i-th line of a chart. */
+export function colourOf(line: number): string {
+  return colours().series[line % COLOURS]!;
+}
+
+/** swatch is the mark of the i-th line in legends and tooltips. */
+export function swatch(line: number): HTMLElement {
+  const mark = h("span", { class: dashed(line) ? "swatch dashed" : "swatch", "aria-hidden": "true" });
+  mark.style.setProperty("--colour", colourOf(line));
+  return mark;
+}
+
+export function dashed(line: number): boolean {
+  return line % (2 * COLOURS) >= COLOURS;
+}
+
 let cached: Colours | null = null;
 
 function changed(): void {
@@ -48,7 +69,7 @@ export function colours(): Colours {
   const style = getComputedStyle(document.documentElement);
   const variable = (name: string) => style.getPropertyValue(name).trim();
   cached = {
-    series: Array.from({ length: 10 }, (_, i) => variable(`--series-${i}`)),
+    series: Array.from({ length: COLOURS }, (_, i) => variable(`--series-${i}`)),
     faint: variable("--text-faint"),
     grid: variable("--grid"),
     font: variable("--font"),

@@ -11,6 +11,10 @@ export type Node = Leaf | Group;
 const MIN_GROUP = 3; // names in a group of underscored names
 const MAX_DEPTH = 3; // groups of underscored names inside each other
 
+/** People look for load5 before load15. */
+const collator = new Intl.Collator("en", { numeric: true });
+const byLabel = (a: Node, b: Node) => collator.compare(a.label, b.label);
+
 export function isGroup(node: Node): node is Group {
   return "prefix" in node;
 }
@@ -27,12 +31,12 @@ export class NameTree {
   roots(): Node[] {
     return this.remember("", () => ["_", "."]
       .flatMap((separator) => this.part(separator, 0, this.sorted[separator]!.length, "", 0))
-      .sort((a, b) => (a.label < b.label ? -1 : a.label > b.label ? 1 : 0)));
+      .sort(byLabel));
   }
 
   children(group: Group): Node[] {
     return this.remember(group.separator + group.prefix, () =>
-      this.part(group.separator, group.from, group.to, group.prefix, group.depth));
+      this.part(group.separator, group.from, group.to, group.prefix, group.depth).sort(byLabel));
   }
 
   private remember(key: string, make: () => Node[]): Node[] {
