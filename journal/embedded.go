@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,7 +23,14 @@ const (
 
 	startFor       = 30 * time.Second
 	minRestartWait = 5 * time.Second // between two restarts
+	// answerFor is how long an answer may still come after the server logged an
+	// error, which need not have been about the message in question.
+	answerFor = time.Second
 )
+
+// errServer means that the embedded server logged an error and then did not
+// answer; it is wrapped with what was logged.
+var errServer = errors.New("the embedded journal server failed")
 
 // embedded is a NATS server inside this process, reached over a pipe: it has no
 // port. It is the provider of connections for nats.InProcessServer.
@@ -39,6 +47,7 @@ type embedded struct {
 
 func startEmbedded(dir string, logger *slog.Logger) (*embedded, error) {
 	e := &embedded{dir: dir, logger: &serverLogger{logger: logger}}
+	e.logger.forget()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e, e.start()
@@ -134,9 +143,11 @@ func (e *embedded) close() {
 type serverLogger struct {
 	logger *slog.Logger
 
-	mu    sync.Mutex
-	last  error
-	fatal bool
+	mu     sync.Mutex
+	last   error
+	fatal  bool
+	well   context.Context // ends with the first error since the server was started
+	unwell context.CancelFunc
 }
 
 func (l *serverLogger) Noticef(format string, v ...any) { l.logger.Debug(fmt.Sprintf(format, v...)) }
@@ -154,6 +165,7 @@ func (l *serverLogger) failed(line string, fatal bool) {
 	defer l.mu.Unlock()
 	l.last = errors.New(line)
 	l.fatal = l.fatal || fatal
+	l.unwell()
 }
 
 // gaveUp tells that the server ended its start with an error.
@@ -173,8 +185,20 @@ func (l *serverLogger) reason() error {
 	return l.last
 }
 
+// forget makes the log that of a server that starts anew.
 func (l *serverLogger) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last, l.fatal = nil, false
+	l.well, l.unwell = context.WithCancel(context.Background())
+}
+
+// guard is a context that ends answerFor after the server logged an error:
+// JetStream does not answer a message that it could not write.
+func (l *serverLogger) guard(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	unhook := context.AfterFunc(l.well, func() { time.AfterFunc(answerFor, cancel) })
+	return ctx, func() { unhook(); cancel() }
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -269,6 +270,43 @@ func TestStorageError(t *testing.T) {
 	store(t, j, gauges(10), nil)
 }
 
+// A write that fails is not answered, only logged: senders are told the logged
+// error soon, and the server is started anew.
+func TestWriteError(t *testing.T) {
+	c := config(t, t.TempDir())
+	c.Logger = slog.New(slog.DiscardHandler)
+	j := open(t, c)
+	change(t, j, func(c *jetstream.StreamConfig) { c.NoAck = true })
+	age(j.streams.embedded)
+	generation := j.streams.embedded.running()
+	j.streams.embedded.logger.Errorf("write error: no space left on device")
+	begin := time.Now()
+	err := j.Append(t.Context(), []*Part{gauges(1), nil})
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no space left") {
+		t.Fatalf("append that is not answered: %v", err)
+	}
+	if took := time.Since(begin); took > attemptFor {
+		t.Errorf("the sender was told after %s", took)
+	}
+	if j.streams.embedded.running() == generation {
+		t.Error("the server was not started anew")
+	}
+	deadline := time.Now().Add(patience)
+	for !j.streams.connection.IsConnected() && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond) // polls the client's state
+	}
+	change(t, j, func(c *jetstream.StreamConfig) { c.NoAck = false })
+	store(t, j, gauges(1), nil)
+}
+
+// age lets the embedded server be restarted as if it had run for long.
+func age(e *embedded) *server.Server {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.started = e.started.Add(-minRestartWait)
+	return e.current
+}
+
 // When JetStream has switched itself off, as it does on a full disk, the
 // embedded server is started anew; appends and readers go on.
 func TestEmbeddedServerFails(t *testing.T) {
@@ -277,12 +315,7 @@ func TestEmbeddedServerFails(t *testing.T) {
 	arrived := make(chan Message)
 	go j.Read(t.Context(), 0, 1, func(m Message) error { arrived <- m; return nil })
 	<-arrived
-	e := j.streams.embedded
-	e.mu.Lock()
-	e.started = e.started.Add(-minRestartWait)
-	failed := e.current
-	e.mu.Unlock()
-	if err := failed.ShutdownJetStream(); err != nil {
+	if err := age(j.streams.embedded).ShutdownJetStream(); err != nil {
 		t.Fatal(err)
 	}
 	store(t, j, gauges(2), nil)

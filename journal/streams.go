@@ -188,22 +188,33 @@ func (s *streams) verify(ctx context.Context, name string) error {
 	return nil
 }
 
-// publish stores one message; see publisher.
+// publish stores one message; see publisher. An embedded server that does not
+// answer is started anew.
 func (s *streams) publish(ctx context.Context, partition int, id string, message []byte) (uint64, error) {
-	generation := 0
-	if s.embedded != nil {
-		generation = s.embedded.running()
+	if s.embedded == nil {
+		return s.send(ctx, partition, id, message)
 	}
-	ack, err := s.jetstream.Publish(ctx, subject(partition), message,
-		jetstream.WithMsgID(id), jetstream.WithExpectStream(streamName(partition)), jetstream.WithRetryAttempts(0))
-	if err == nil {
-		return ack.Sequence, nil
+	generation := s.embedded.running()
+	guarded, cancel := s.embedded.logger.guard(ctx)
+	defer cancel()
+	sequence, err := s.send(guarded, partition, id, message)
+	if err == nil || !mayRetry(err) || errors.Is(ctx.Err(), context.Canceled) {
+		return sequence, err
 	}
-	if s.embedded == nil || !mayRetry(err) || errors.Is(err, context.Canceled) {
-		return 0, err
+	if guarded.Err() != nil && ctx.Err() == nil {
+		err = errServer
 	}
 	err = fmt.Errorf("%w: %w", err, s.embedded.logger.reason())
 	return 0, errors.Join(err, s.embedded.restart(generation))
+}
+
+func (s *streams) send(ctx context.Context, partition int, id string, message []byte) (uint64, error) {
+	ack, err := s.jetstream.Publish(ctx, subject(partition), message,
+		jetstream.WithMsgID(id), jetstream.WithExpectStream(streamName(partition)), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
 }
 
 // bounds is the first and the last sequence of a partition's stream.

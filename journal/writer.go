@@ -207,6 +207,6 @@ func (w *writer) publish(ctx context.Context, message []byte) (uint64, error) {
 // may pass by itself, from a final answer.
 func mayRetry(err error) bool {
 	var refused *jetstream.APIError
-	return !errors.As(err, &refused) &&
+	return !errors.As(err, &refused) && !errors.Is(err, errServer) &&
 		!errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrMaxPayload)
 }

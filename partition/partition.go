@@ -54,6 +54,7 @@ type Partition struct {
 
 	messages chan journal.Message
 	views    chan viewRequest
+	waits    chan waiter
 	sealNow  chan chan<- struct{}
 	ready    chan struct{} // closed when what the journal held at the start is applied
 	stopped  chan struct{} // closed when the loop has ended
@@ -67,10 +68,10 @@ type Partition struct {
 	out       quantize.Output
 	numbers   []uint32 // of the definitions of the part at hand
 	retries   *retries
-	applied   uint64            // sequence up to which everything is in the quantizer and the store
-	appliedAt time.Time         // journal's time of that message
-	headSince time.Time         // when the first bucket came to the head after a seal; zero if none did
-	waiting   []viewRequest     // for messages that are acknowledged but not applied
+	applied   uint64    // sequence up to which everything is in the quantizer and the store
+	appliedAt time.Time // journal's time of that message
+	headSince time.Time // when the first bucket came to the head after a seal; zero if none did
+	waiting   []waiter
 	sealing   []chan<- struct{} // who waits for a seal
 	corrupt   uint64            // messages that could not be decoded
 }
@@ -103,6 +104,7 @@ func Open(ctx context.Context, config Config) (*Partition, error) {
 		id:        fmt.Sprintf("partition %d", config.Number),
 		messages:  make(chan journal.Message, messagesAhead),
 		views:     make(chan viewRequest),
+		waits:     make(chan waiter),
 		sealNow:   make(chan chan<- struct{}),
 		ready:     make(chan struct{}),
 		stopped:   make(chan struct{}),
@@ -163,7 +165,9 @@ func (p *Partition) loop(ctx context.Context, read <-chan error) error {
 		case m := <-p.messages:
 			err = p.apply(m)
 		case v := <-p.views:
-			p.waiting = append(p.waiting, v)
+			p.answer(v)
+		case w := <-p.waits:
+			p.waiting = append(p.waiting, w)
 		case done := <-p.sealNow:
 			p.sealing = append(p.sealing, done)
 			err = p.seal()
@@ -184,7 +188,7 @@ func (p *Partition) loop(ctx context.Context, read <-chan error) error {
 		if err != nil {
 			return err
 		}
-		p.answerViews()
+		p.wake()
 	}
 }
 

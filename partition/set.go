@@ -85,11 +85,9 @@ func (s *Set) Seal(ctx context.Context) error {
 
 // Seal moves everything acknowledged so far from the journal into synced files.
 func (p *Partition) Seal(ctx context.Context) error {
-	v, err := p.view(ctx, nil) // waits until everything acknowledged is applied
-	if err != nil {
+	if err := p.settle(ctx); err != nil {
 		return err
 	}
-	v.Close()
 	done := make(chan struct{})
 	select {
 	case p.sealNow <- done:
@@ -108,13 +106,23 @@ func (p *Partition) Seal(ctx context.Context) error {
 	}
 }
 
+// Settle returns when everything this process acknowledged before the call can
+// be read, new series included.
+func (s *Set) Settle(ctx context.Context) error {
+	for _, p := range s.partitions {
+		if err := p.settle(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Tiers is at which resolutions Read can answer, finest first.
 func (s *Set) Tiers() []store.Tier { return s.tiers }
 
 // Read calls visit for each of the series with its buckets that overlap [from,
 // to] (milliseconds) at a tier, sorted by time, at most one a segment. Series
-// without any are left out. The slice is only valid during the call. Everything
-// this process acknowledged before the call is seen.
+// without any are left out. The slice is only valid during the call.
 func (s *Set) Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
 	numbers := make([][]uint32, len(s.partitions))
 	for _, id := range ids {

@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"carillon/bucket"
 	"carillon/series"
@@ -12,23 +13,20 @@ import (
 // viewRequest asks the loop for a view of some series.
 type viewRequest struct {
 	numbers []uint32
-	atLeast uint64 // journal sequence that must be applied first
-	reply   chan<- *store.View
-	ctx     context.Context // of the asker: nobody waits for the reply after its end
+	reply   chan<- *store.View // capacity 1
 }
 
-// view is a consistent picture of some series that holds everything this process
-// had acknowledged when it was called. The caller closes it.
+// waiter waits until a journal sequence is applied.
+type waiter struct {
+	sequence uint64
+	done     chan<- struct{} // closed then
+}
+
+// view is a consistent picture of some series. The caller closes it.
 func (p *Partition) view(ctx context.Context, numbers []uint32) (*store.View, error) {
-	reply := make(chan *store.View)
-	request := viewRequest{
-		numbers: numbers,
-		atLeast: p.config.Journal.Acknowledged(p.config.Number),
-		reply:   reply,
-		ctx:     ctx,
-	}
+	reply := make(chan *store.View, 1)
 	select {
-	case p.views <- request:
+	case p.views <- viewRequest{numbers, reply}:
 	case <-p.stopped:
 		return nil, p.errStopped()
 	case <-ctx.Done():
@@ -37,34 +35,56 @@ func (p *Partition) view(ctx context.Context, numbers []uint32) (*store.View, er
 	select {
 	case v := <-reply:
 		return v, nil
+	case <-p.stopped: // it may have answered before
+		select {
+		case v := <-reply:
+			return v, nil
+		default:
+			return nil, p.errStopped()
+		}
+	}
+}
+
+// settle returns when everything this process had acknowledged before the call
+// can be read.
+func (p *Partition) settle(ctx context.Context) error {
+	acknowledged := p.config.Journal.Acknowledged(p.config.Number)
+	if p.position.Load().sequence >= acknowledged {
+		return nil
+	}
+	done := make(chan struct{})
+	select {
+	case p.waits <- waiter{acknowledged, done}:
 	case <-p.stopped:
-		return nil, p.errStopped()
+		return p.errStopped()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-p.stopped:
+		return p.errStopped()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
 func (p *Partition) errStopped() error { return fmt.Errorf("%s has stopped", p.id) }
 
-// answerViews serves the requests that need wait for nothing more.
-func (p *Partition) answerViews() {
-	later := p.waiting[:0]
-	for _, r := range p.waiting {
-		if r.atLeast > p.applied && r.ctx.Err() == nil {
-			later = append(later, r)
-			continue
+func (p *Partition) answer(r viewRequest) {
+	r.reply <- p.config.Store.View(r.numbers, p.quantizer.Open)
+}
+
+// wake tells those who wait for what is applied by now.
+func (p *Partition) wake() {
+	p.waiting = slices.DeleteFunc(p.waiting, func(w waiter) bool {
+		if w.sequence > p.applied {
+			return false
 		}
-		v := p.config.Store.View(r.numbers, func(number uint32) (bucket.Bucket, bool) {
-			return p.quantizer.Open(number)
-		})
-		select {
-		case r.reply <- v:
-		case <-r.ctx.Done():
-			v.Close()
-		}
-	}
-	clear(p.waiting[len(later):])
-	p.waiting = later
+		close(w.done)
+		return true
+	})
 }
 
 // viewSeries is how many series one view covers: it bounds what the loop copies

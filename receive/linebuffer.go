@@ -5,7 +5,7 @@ import "bytes"
 const (
 	maxLineBytes     = 64 << 10  // of one line, without its end
 	firstBufferBytes = 4 << 10   // what a connection starts with: most send little at a time
-	maxBufferBytes   = 256 << 10 // what is read at most before it is journalled
+	maxBufferBytes   = 256 << 10 // what is read at most before it is journalled; a power of two times the first
 )
 
 // lineBuffer cuts what a connection sends into lines, in bounded memory. The
@@ -14,12 +14,15 @@ type lineBuffer struct {
 	data     []byte // the start of a line that is not complete yet
 	scanned  int    // data[:scanned] has no LF
 	skipping bool   // inside a line that was too long, up to its LF
+	small    bool   // the last read filled all space: there was more to read
 }
 
-// space is where to read the next bytes to; it is never empty.
+// space is where to read the next bytes to; it is never empty. It grows with the
+// sender's haste, so that a busy connection needs few requests and an idle one
+// little memory.
 func (b *lineBuffer) space() []byte {
-	if len(b.data) == cap(b.data) {
-		larger := make([]byte, len(b.data), min(max(firstBufferBytes, 2*cap(b.data)), maxBufferBytes))
+	if cap(b.data) == 0 || (b.small && cap(b.data) < maxBufferBytes) {
+		larger := make([]byte, len(b.data), max(firstBufferBytes, 2*cap(b.data)))
 		copy(larger, b.data)
 		b.data = larger
 	}
@@ -31,6 +34,7 @@ func (b *lineBuffer) space() []byte {
 // clear; the rest of it is skipped. Lines are valid during the visit.
 func (b *lineBuffer) take(n int, visit func(line []byte, whole bool)) {
 	b.data = b.data[:len(b.data)+n]
+	b.small = len(b.data) == cap(b.data)
 	start := 0
 	for {
 		i := bytes.IndexByte(b.data[b.scanned:], '\n')

@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -299,6 +300,19 @@ func TestShutdownKeepsWhatWasRead(t *testing.T) {
 	}
 }
 
+func TestShutdownDoesNotWaitForEver(t *testing.T) {
+	r := newRig(t)
+	r.journal.gate = make(chan struct{}) // never opens
+	l, stop := serve(t, r, ProtocolIstatd, func(l *Listener) { l.drainFor = 10 * time.Millisecond })
+	conn := dial(t, l.TCPAddr())
+	write(t, conn, "tcp 1\n")
+	write(t, dial(t, l.UDPAddr()), "udp 1")
+	stop()
+	if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the sender sees %v, want a reset", err)
+	}
+}
+
 func TestDatagrams(t *testing.T) {
 	r := newRig(t)
 	l, _ := serve(t, r, ProtocolIstatd, nil)
@@ -383,7 +397,7 @@ func FuzzLineBuffer(f *testing.F) {
 			for range 300 {
 				long = append(long, c)
 			}
-			if len(long) > 1<<20 {
+			if len(long) > 4*maxLineBytes {
 				break
 			}
 		}
@@ -400,7 +414,7 @@ func FuzzLineBuffer(f *testing.F) {
 			var b lineBuffer
 			for rest := stream; len(rest) > 0; {
 				space := b.space()
-				n := copy(space[:min(len(space), int(step)+1)], rest)
+				n := copy(space[:min(len(space), max(int(step)+1, len(stream)/100))], rest)
 				rest = rest[n:]
 				b.take(n, func(line []byte, whole bool) {
 					got = append(got, visited(string(line), whole))
@@ -421,6 +435,27 @@ func visited(line string, whole bool) string {
 		return "too long"
 	}
 	return strconv.Quote(line)
+}
+
+// A sender in haste gets a buffer that takes much at once, a slow one does not.
+func TestLineBufferGrows(t *testing.T) {
+	var b lineBuffer
+	reads := 0
+	for rest := bytes.Repeat([]byte("cpu.idle 97.5\n"), 100_000); len(rest) > 0; reads++ {
+		n := copy(b.space(), rest)
+		rest = rest[n:]
+		b.take(n, func([]byte, bool) {})
+	}
+	if cap(b.data) != maxBufferBytes || reads > 15 {
+		t.Errorf("%d reads, buffer of %d bytes", reads, cap(b.data))
+	}
+	var slow lineBuffer
+	for range 1000 {
+		slow.take(copy(slow.space(), "cpu.idle 97.5\n"), func([]byte, bool) {})
+	}
+	if cap(slow.data) != firstBufferBytes {
+		t.Errorf("slow sender has a buffer of %d bytes", cap(slow.data))
+	}
 }
 
 // Whatever lines come, nothing panics and every journalled time is valid.

@@ -42,6 +42,7 @@ type Listener struct {
 
 	slots          chan struct{} // one element a connection
 	idleTimeout    time.Duration
+	drainFor       time.Duration
 	queuedBytes    int // bound of the UDP queue
 	queuedMessages int
 }
@@ -55,6 +56,7 @@ func Listen(ctx context.Context, w *Writer, protocol Protocol, tcpAddress, udpAd
 		protocol:       protocol,
 		slots:          make(chan struct{}, maxConnections),
 		idleTimeout:    idleTimeout,
+		drainFor:       drainFor,
 		queuedBytes:    maxQueuedBytes,
 		queuedMessages: maxQueuedDatagrams,
 	}
@@ -112,7 +114,7 @@ func (l *Listener) Serve(ctx context.Context) error {
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
 		l.Close()
-		time.AfterFunc(drainFor, stop)
+		time.AfterFunc(l.drainFor, stop)
 	})()
 	defer l.Close()
 	if l.tcp != nil {

@@ -237,7 +237,7 @@ func (in *intake) Sample(milliseconds int64, value float64) {
 	case in.err != nil:
 	case !validTime(milliseconds):
 		in.refuse("bad_time", 1, in.labels, "time is before 1970 or after 2262")
-	case in.request.Full():
+	case in.request.full():
 		in.err = ErrTooLarge
 	default:
 		in.request.Point(in.handle, milliseconds, value)

@@ -189,8 +189,8 @@ func (r *Request) Describe(m series.Metadata) error {
 	return nil
 }
 
-// Full tells that the request has taken all that it may.
-func (r *Request) Full() bool { return r.points >= maxRequestPoints }
+// full tells that the request has taken all that it may.
+func (r *Request) full() bool { return r.points >= maxRequestPoints }
 
 // Commit returns when the journal has acknowledged everything, or an error of
 // the journal. It may be called again after an error. The hash recognises the

@@ -5,10 +5,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"carillon/bucket"
 )
@@ -218,4 +220,43 @@ func TestWindows(t *testing.T) {
 	if want := "1 30 360"; strings.Join(got, " ") != want {
 		t.Errorf("windows of %v days, not %s", got, want)
 	}
+}
+
+// TestMerging: files of any sorts merge so that, whatever older files hold, the
+// outcome laid over it is what the files one by one would have been.
+func TestMerging(t *testing.T) {
+	type input struct {
+		buckets  []bucket.Bucket
+		replaces bool
+	}
+	time := int64(0)
+	draw := func(t *rapid.T) (in input) {
+		in.replaces = rapid.Bool().Draw(t, "replaces")
+		for segment := range int64(6) {
+			if rapid.Bool().Draw(t, "there") {
+				time++ // no duplicates
+				in.buckets = append(in.buckets, bucket.Of(segment*10*second+time%(10*second), float64(time)))
+			}
+		}
+		return in
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		config := Config{Kind: kindOf, Tiers: []Tier{{Resolution: 10e9}}}
+		var m merging
+		m.reset(config, 0, 0)
+		one, two := fold{resolution: 10 * second}, fold{resolution: 10 * second}
+		older := draw(t).buckets
+		one.add(older, false)
+		two.add(older, false)
+		for range rapid.IntRange(0, 5).Draw(t, "files") {
+			in := draw(t)
+			one.add(in.buckets, in.replaces)
+			m.add(in.buckets, in.replaces)
+		}
+		two.add(m.replacing.acc, true)
+		two.add(m.adding.acc, false)
+		if !slices.EqualFunc(one.acc, two.acc, func(a, b bucket.Bucket) bool { return same(0, a, b) }) {
+			t.Fatalf("one by one %v\nmerged %v", one.acc, two.acc)
+		}
+	})
 }

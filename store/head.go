@@ -11,10 +11,10 @@ import (
 // bucket, takes 16 bytes; the others stand aside as whole buckets. Nothing in it
 // is a pointer to a single series, so the collector has nothing to scan.
 //
-// One goroutine appends. Others may read through a headView at the same time
-// without a lock: what is once written is never changed, and a view knows how
-// many entries of a series were there when it was made, so that it never looks
-// at a place that is still to be written.
+// One goroutine appends. Others may read at the same time, without a lock, through
+// a copy of the arena and of the chains they need: what is once written is never
+// changed, and a chain says how many entries there were when it was copied, so
+// that nobody looks at a place that is still to be written.
 type head struct {
 	arena
 	chains []chain // by series number
