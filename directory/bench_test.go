@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
 	"golang.org/x/sys/unix"
 
 	"carillon/series"
@@ -17,8 +16,6 @@ const (
 	benchPartitions = 8
 	benchSeries     = 100_000
 	benchBatch      = 500 // definitions of one partition in one message
-
-	maxHeapBytes = 600 // a series with five labels
 )
 
 // fleet makes n series with five labels, as node_exporter's are: 200 metrics on
@@ -164,40 +161,5 @@ func BenchmarkSelect(b *testing.B) {
 			}
 			b.ReportMetric(float64(selected), "series")
 		})
-	}
-}
-
-func TestLookupDoesNotAllocate(t *testing.T) {
-	d := openDisk(t, t.TempDir())
-	defer closeNow(t, d)
-	known, unknown := key(t, series.MetricName, "a"), key(t, series.MetricName, "b")
-	id := define(t, d, known)[0]
-	if n := testing.AllocsPerRun(100, func() {
-		d.Lookup(known)
-		d.Lookup(unknown)
-		d.Kind(id)
-		d.Key(id)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-// The budget of memory, with all that Pebble holds on the heap.
-func TestHeapOfASeries(t *testing.T) {
-	const n = 40_000
-	lists := fleet(t, n)
-	before := heap()
-	d := openDisk(t, t.TempDir())
-	defer closeNow(t, d)
-	defineAll(t, d, lists)
-	perSeries := int64(heap()-before) / n
-	t.Logf("%d bytes of heap a series", perSeries)
-	if perSeries > maxHeapBytes {
-		t.Errorf("%d bytes of heap a series, want at most %d", perSeries, maxHeapBytes)
-	}
-	runtime.KeepAlive(lists)
-	all, err := d.Select(labels.MustNewMatcher(labels.MatchEqual, "job", "node"))
-	if err != nil || len(all) != n {
-		t.Errorf("%d series, %v, want %d", len(all), err, n)
 	}
 }

@@ -107,7 +107,7 @@ func (p *postings) add(number uint32) {
 	case len(p.more.few) < maxFew:
 		p.more.few = append(p.more.few, number)
 	default:
-		many := roaring.New()
+		many := roaring.BitmapOf(p.first)
 		many.AddMany(p.more.few)
 		many.Add(number)
 		*p.more = more{many: many}

@@ -135,14 +135,14 @@ func newChoice(m *labels.Matcher, l *label) choice {
 		return c
 	}
 	for _, value := range named {
-		if slot, ok := l.slots[value]; ok && c.decides(value) {
+		if slot, ok := l.slots[value]; ok {
 			c.slots = append(c.slots, slot)
 		}
 	}
 	return c
 }
 
-// named is all values that can decide, if the matcher names them itself.
+// named is the values that decide, if the matcher names them itself.
 func (c *choice) named() ([]string, bool) {
 	m := c.matcher
 	if negative := m.Type == labels.MatchNotEqual || m.Type == labels.MatchNotRegexp; negative != c.without {
@@ -181,8 +181,8 @@ func (c *choice) union() *roaring.Bitmap {
 	return c.label.union(c.slots)
 }
 
-// combine is the numbers below count that all choices leave. The choices that
-// take away come last. It is called under the partition's lock.
+// combine is the numbers below count that all choices leave. It is called under
+// the partition's lock.
 func combine(choices []choice, count int) *roaring.Bitmap {
 	set := roaring.New()
 	if len(choices) == 0 || choices[0].without {

@@ -113,6 +113,22 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// A message that is published again after the server restarted is stored once.
+func TestRepeatedPublishOverRestart(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 {
+		j := open(t, config(t, dir))
+		sequence, err := j.streams.send(t.Context(), 0, "one id", Encode(nil, []*Part{example()}))
+		if err != nil || sequence != 1 {
+			t.Fatalf("sequence %d, error %v", sequence, err)
+		}
+		if got := bounds(t, j, 0); got != [2]uint64{1, 1} {
+			t.Fatalf("bounds are %v", got)
+		}
+		j.Close()
+	}
+}
+
 func TestReadFollows(t *testing.T) {
 	j := open(t, config(t, t.TempDir()))
 	arrived := make(chan Message)

@@ -64,7 +64,11 @@ func (r *reader) run(ctx context.Context) error {
 		case errors.Is(err, errRestart) || r.next != before:
 			wait = minRetryWait
 		}
-		r.logger.Debug("journal reader starts over", "partition", r.partition, "next", r.next, "error", err)
+		level := slog.LevelDebug
+		if wait == maxRetryWait {
+			level = slog.LevelWarn
+		}
+		r.logger.Log(ctx, level, "journal reader starts over", "partition", r.partition, "next", r.next, "error", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
