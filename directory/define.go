@@ -99,7 +99,19 @@ func (d *Directory) check(partition int, definition series.Definition) (newSerie
 	if definition.Kind > series.Event {
 		return newSeries{}, fmt.Errorf("series %.200s: kind %d does not exist", key.Format(), definition.Kind)
 	}
-	return newSeries{key: key, kind: definition.Kind, labels: labels}, nil
+	return newSeries{key: key, kind: d.kindAsOfNow(key, definition.Kind), labels: labels}, nil
+}
+
+// kindAsOfNow prefers what is known of the family by now to what the sender knew
+// when it looked: the metadata may have stood in the journal before the definition.
+func (d *Directory) kindAsOfNow(key series.Key, sent series.Kind) series.Kind {
+	if sent == series.Event {
+		return sent
+	}
+	if kind, ok := d.describedKind(key.Get(series.MetricName)); ok {
+		return kind
+	}
+	return sent
 }
 
 // storeSeries commits new series, the first of which has the number first.

@@ -69,16 +69,20 @@ func kindByMetadata(metric string, family func(string) (series.Metadata, bool)) 
 // KindOf is the kind of a new series of the metric: by the metadata known of its
 // family, or else by its name.
 func (d *Directory) KindOf(metric string) series.Kind {
+	if kind, ok := d.describedKind(metric); ok {
+		return kind
+	}
+	return series.KindOfName(metric)
+}
+
+// describedKind is the kind that metadata give to the series of a metric.
+func (d *Directory) describedKind(metric string) (series.Kind, bool) {
 	d.families.mu.RLock()
 	defer d.families.mu.RUnlock()
-	kind, ok := kindByMetadata(metric, func(name string) (series.Metadata, bool) {
+	return kindByMetadata(metric, func(name string) (series.Metadata, bool) {
 		m, ok := d.families.byName[name]
 		return m, ok
 	})
-	if !ok {
-		return series.KindOfName(metric)
-	}
-	return kind
 }
 
 // Known tells that Describe would store nothing for m: it is what is stored, or

@@ -138,6 +138,9 @@ func (m *model) define1(partition int, definition series.Definition) uint32 {
 		return s.id.Number()
 	}
 	s := &modelSeries{key: definition.Key, kind: definition.Kind, labels: make(map[string]string)}
+	if kind, known := m.kindOf(s.key.Get(series.MetricName)); known && s.kind != series.Event {
+		s.kind = kind
+	}
 	s.id = series.NewID(partition, m.count(partition))
 	list, _ := definition.Key.Labels()
 	for _, l := range list {

@@ -86,12 +86,12 @@ func (p *partition) labelValues(name string, matchers []*labels.Matcher) []strin
 }
 
 // selectNumbers finds the series of one partition. It works in three steps, so
-// that matchers, which may be slow regular expressions over very many values,
-// never run under the lock: definitions, and behind them every look-up, would
-// wait for them. Under the lock it notes how many series there are and which
-// values each matcher has to try; without it, it tries them; under the lock
-// again, it puts the postings together. Since nothing is ever removed, the
-// answer is that of the first step, cut off at the number of series noted then.
+// that slow regular expressions are not tried on very many values under the lock:
+// definitions, and behind them every look-up, would wait. Under the lock it notes
+// how many series there are and which values each matcher has to try; without it,
+// it tries them; under the lock again, it puts the postings together. Since
+// nothing is ever removed, the answer is that of the first step, cut off at the
+// number of series noted then.
 func (p *partition) selectNumbers(matchers []*labels.Matcher) *roaring.Bitmap {
 	choices := make([]choice, len(matchers))
 	p.mu.RLock()

@@ -69,7 +69,6 @@ type Partition struct {
 	numbers   []uint32 // of the definitions of the part at hand
 	retries   *retries
 	applied   uint64    // sequence up to which everything is in the quantizer and the store
-	appliedAt time.Time // journal's time of that message
 	headSince time.Time // when the first bucket came to the head after a seal; zero if none did
 	waiting   []waiter
 	sealing   []chan<- struct{} // who waits for a seal
@@ -198,9 +197,7 @@ func (p *Partition) apply(m journal.Message) error {
 	now := m.Time.UnixMilli()
 	switch {
 	case m.Err != nil:
-		p.corrupt++
-		p.config.Logger.Error("a journal message is damaged and was left out", "partition", p.config.Number,
-			"sequence", m.Sequence, "error", m.Err)
+		p.damaged(m.Sequence, m.Err)
 	case m.Sequence <= p.config.Store.Sealed():
 		for i := range m.Parts {
 			p.retries.seen(now, m.Parts[i].Request)
@@ -210,7 +207,10 @@ func (p *Partition) apply(m journal.Message) error {
 			if p.retries.seen(now, m.Parts[i].Request) {
 				continue
 			}
-			if err := p.applyPart(now, &m.Parts[i]); err != nil {
+			err := p.applyPart(now, &m.Parts[i])
+			if errors.Is(err, directory.ErrRefused) { // no journal of ours holds it
+				p.damaged(m.Sequence, err)
+			} else if err != nil {
 				return fmt.Errorf("journal message %d: %w", m.Sequence, err)
 			}
 		}
@@ -221,6 +221,13 @@ func (p *Partition) apply(m journal.Message) error {
 	p.retries.passed(now, m.Sequence)
 	p.reachedTarget()
 	return nil
+}
+
+// damaged reports what a message of the journal could not give back.
+func (p *Partition) damaged(sequence uint64, err error) {
+	p.corrupt++
+	p.config.Logger.Error("part of the journal is damaged and was left out", "partition", p.config.Number,
+		"sequence", sequence, "error", err)
 }
 
 func (p *Partition) reachedTarget() {

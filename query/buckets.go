@@ -41,12 +41,12 @@ func (a *API) buckets(r *http.Request) (answer, error) {
 	defer cancel()
 	leave, err := a.enter(ctx)
 	if err != nil {
-		return answer{}, err
+		return answer{}, overdue(err, a.limits.Timeout)
 	}
 	rollers, err := a.roll(ctx, v, sets)
 	if err != nil {
 		leave()
-		return answer{}, err
+		return answer{}, overdue(err, a.limits.Timeout)
 	}
 	return answer{data: func(e *encoder) { v.encode(e, rollers) }, done: leave}, nil
 }

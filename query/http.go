@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/prometheus/promql"
 )
@@ -76,7 +77,6 @@ func badParameter(name string, err error) error {
 func (a *API) asFailure(err error) *failure {
 	var typed *failure
 	var isCanceled promql.ErrQueryCanceled
-	var isTimeout promql.ErrQueryTimeout
 	var tooMany promql.ErrTooManySamples
 	var inStorage promql.ErrStorage
 	switch {
@@ -84,14 +84,22 @@ func (a *API) asFailure(err error) *failure {
 		return typed
 	case errors.As(err, &isCanceled), errors.Is(err, context.Canceled):
 		return &failure{canceled, err}
-	case errors.As(err, &isTimeout), errors.Is(err, context.DeadlineExceeded):
-		return &failure{timedOut, fmt.Errorf("%w (the limit is %s a query)", err, a.limits.Timeout)}
 	case errors.As(err, &tooMany):
 		return &failure{execution, fmt.Errorf("%w (the limit is %d samples a query)", err, a.limits.Samples)}
 	case errors.As(err, &inStorage):
 		return &failure{internal, err}
 	}
 	return &failure{execution, err}
+}
+
+// overdue marks an error as a time-out if it is one, and names the time that the
+// query had.
+func overdue(err error, timeout time.Duration) error {
+	var inEngine promql.ErrQueryTimeout
+	if errors.As(err, &inEngine) || errors.Is(err, context.DeadlineExceeded) {
+		return &failure{timedOut, fmt.Errorf("%w (the limit is %s a query)", err, timeout)}
+	}
+	return err
 }
 
 // serve wraps a handler into Prometheus's envelope.
@@ -128,6 +136,9 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, h handler) (answer,
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	if err := r.ParseForm(); err != nil {
 		return answer{}, &failure{badData, fmt.Errorf("read the form (at most %d bytes): %w", maxFormBytes, err)}
+	}
+	if err := a.config.Buckets.Settle(r.Context()); err != nil {
+		return answer{}, err
 	}
 	return h(r)
 }

@@ -102,12 +102,12 @@ func (a *API) answer(ctx context.Context, q question) (answer, error) {
 	defer cancel()
 	leave, err := a.enter(ctx)
 	if err != nil {
-		return answer{}, err
+		return answer{}, overdue(err, q.timeout)
 	}
 	result, err := a.run(ctx, q)
 	if err != nil {
 		leave()
-		return answer{}, err
+		return answer{}, overdue(err, q.timeout)
 	}
 	closeQuery := result.done
 	result.done = func() {

@@ -41,13 +41,15 @@ type Catalogue interface {
 
 // Buckets reads what is stored. It is safe for concurrent use.
 type Buckets interface {
+	// Settle returns when everything that was acknowledged before the call is in
+	// the catalogue and can be read.
+	Settle(ctx context.Context) error
 	// Tiers is the resolutions there are, finest first.
 	Tiers() []store.Tier
 	// Read calls visit for each id with its buckets that overlap [from, to]
 	// (milliseconds) at the tier, sorted by time, at most one a segment, those
 	// with only a staleness marker included; ids without any are left out. The
-	// slice is only valid during the call. Everything acknowledged before the
-	// call is seen. An error of visit ends the reading and is returned.
+	// slice is only valid during the call. An error of visit ends the reading and is returned.
 	Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error
 }
 

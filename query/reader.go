@@ -1,6 +1,7 @@
 package query
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -38,6 +39,7 @@ func (r *reader) add(buckets []bucket.Bucket, resolution int64) int64 {
 		return r.addSegments(buckets, resolution)
 	}
 	before := len(r.samples)
+	r.samples = slices.Grow(r.samples, len(buckets))
 	for _, b := range buckets {
 		if r.kind == series.Event && r.column == rises {
 			r.total += b.Sum

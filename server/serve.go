@@ -65,8 +65,12 @@ func (p *parts) serve(ctx context.Context, c Config) error {
 	if own != nil {
 		group.Go(func() error { return own.Run(ctx) })
 	}
-	handler := p.handler(c, remoteWrite, notices)
-	group.Go(func() error { return p.serveHTTP(ctx, front, handler, c.Logger) })
+	status := &status{
+		version: c.Version, started: time.Now(), now: time.Now, tiers: c.Tiers, journal: p.journal, directory: p.directory,
+		partitions: p.partitions, writer: p.writer, rejects: p.rejects, notices: notices,
+	}
+	group.Go(func() error { return status.watch(ctx) })
+	group.Go(func() error { return p.serveHTTP(ctx, front, p.handler(remoteWrite, status), c.Logger) })
 	c.Ready(bound)
 	return group.Wait()
 }
@@ -133,14 +137,11 @@ func (p *parts) ownAgent(c Config, remoteWrite *receive.RemoteWrite) (*agent.Age
 }
 
 // handler routes every path of the server.
-func (p *parts) handler(c Config, remoteWrite *receive.RemoteWrite, notices []string) http.Handler {
+func (p *parts) handler(remoteWrite *receive.RemoteWrite, status *status) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /api/v1/write", withBodyDeadline(remoteWrite))
 	p.query.Register(mux)
-	mux.Handle("GET /api/v1/status", &status{
-		version: c.Version, started: time.Now(), now: time.Now, tiers: c.Tiers, journal: p.journal, directory: p.directory,
-		partitions: p.partitions, writer: p.writer, rejects: p.rejects, notices: notices,
-	})
+	mux.Handle("GET /api/v1/status", status)
 	mux.Handle("GET /api/v1/status/rejects", serveRejects(p.rejects))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
 	healthy := func(w http.ResponseWriter, _ *http.Request) {

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
+	"math"
 	"net/http"
 	"runtime/metrics"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -32,13 +34,12 @@ type status struct {
 	rejects    *rejects.Ledger
 	notices    []string // what to know about the start, like a port that was taken
 
-	mu   sync.Mutex
-	rate rate // guarded by mu
+	pointsPerSecond atomic.Uint64 // bits of a float64, written by watch
 }
 
-// rate measures points a second over a few seconds.
+// rate measures points a second over the last rateWindow.
 type rate struct {
-	samples []rateSample // oldest first, spanning at most rateWindow
+	samples []rateSample // oldest first
 }
 
 type rateSample struct {
@@ -47,24 +48,44 @@ type rateSample struct {
 }
 
 const (
-	rateWindow  = 30 * time.Second
+	rateWindow  = time.Minute // several beats of the slowest senders
 	rateSpacing = time.Second
 )
 
-// observe notes the total and returns the average over the window. Totals only
-// count while somebody asks, so a first question has no rate yet.
+// observe notes the total and returns the average over the window.
 func (r *rate) observe(at time.Time, points uint64) float64 {
 	for len(r.samples) > 1 && at.Sub(r.samples[0].at) > rateWindow {
 		r.samples = slices.Delete(r.samples, 0, 1)
 	}
-	if n := len(r.samples); n == 0 || at.Sub(r.samples[n-1].at) >= rateSpacing {
-		r.samples = append(r.samples, rateSample{at, points})
-	}
+	r.samples = append(r.samples, rateSample{at, points})
 	first := r.samples[0]
 	if elapsed := at.Sub(first.at).Seconds(); elapsed > 0 {
 		return float64(points-first.points) / elapsed
 	}
 	return 0
+}
+
+// watch measures the rate until ctx ends.
+func (s *status) watch(ctx context.Context) error {
+	var r rate
+	tick := time.NewTicker(rateSpacing)
+	defer tick.Stop()
+	for {
+		s.pointsPerSecond.Store(math.Float64bits(r.observe(s.now(), s.points())))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// points is how many came in since the start.
+func (s *status) points() (total uint64) {
+	for _, received := range s.writer.Received() {
+		total += received.Points
+	}
+	return total
 }
 
 type statusAnswer struct {
@@ -110,6 +131,7 @@ func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := s.now()
 	a := statusAnswer{
 		Version: s.version, UptimeSeconds: now.Sub(s.started).Seconds(),
+		Points: s.points(), PointsPerSecond: math.Float64frombits(s.pointsPerSecond.Load()),
 		DirectoryBytes: s.directory.Bytes(), MemoryBytes: memoryBytes(),
 		Received: s.writer.Received(), Dropped: s.writer.Dropped(),
 		Notices: slices.Clone(s.notices), Aligned: make(map[string]uint64),
@@ -120,9 +142,6 @@ func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := s.partitions.Err(); err != nil {
 		a.Notices = append(a.Notices, err.Error())
 	}
-	for _, received := range a.Received {
-		a.Points += received.Points
-	}
 	for _, e := range s.rejects.Entries() {
 		a.Rejected += e.Count
 	}
@@ -131,9 +150,6 @@ func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Notices = append(a.Notices, err.Error())
 	}
 	s.partitionStatus(now, &a)
-	s.mu.Lock()
-	a.PointsPerSecond = s.rate.observe(now, a.Points)
-	s.mu.Unlock()
 	writeJSON(w, a)
 }
 

@@ -66,7 +66,6 @@ func (r *Report) verifyStore(dir string) error {
 	return nil
 }
 
-// verifyDirectory reads every record: opening the directory does.
 func (r *Report) verifyDirectory(data *dataDir, logger *slog.Logger) {
 	d, err := directory.Open(data.directory(), data.identity.Partitions, logger)
 	if err != nil {
@@ -76,7 +75,7 @@ func (r *Report) verifyDirectory(data *dataDir, logger *slog.Logger) {
 	for i := range data.identity.Partitions {
 		r.Series += d.Count(i)
 	}
-	if err := d.Close(); err != nil {
+	if err := errors.Join(d.Verify(), d.Close()); err != nil {
 		r.Problems = append(r.Problems, err.Error())
 	}
 }

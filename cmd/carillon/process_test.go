@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -191,9 +190,9 @@ func eventually(t *testing.T, what string, check func() error) {
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	err := errors.New("not asked yet")
 	for {
-		if err = check(); err == nil {
+		err := check()
+		if err == nil {
 			return
 		}
 		select {

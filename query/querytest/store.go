@@ -4,6 +4,7 @@
 package querytest
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -32,7 +33,7 @@ type Store struct {
 type member struct {
 	key   series.Key
 	kind  series.Kind
-	tiers []map[int64]bucket.Bucket // by start of segment, one map a tier
+	tiers [][]bucket.Bucket // one slice a tier, sorted by time, one bucket a segment
 }
 
 // Read is one call of Store.Read.
@@ -58,16 +59,23 @@ func (s *Store) AddBucket(key series.Key, kind series.Kind, b bucket.Bucket) ser
 	id := s.define(key, kind)
 	m := s.members[id]
 	for tier, t := range s.tiers {
-		start := b.Start(t.Resolution.Milliseconds())
-		whole, ok := m.tiers[tier][start]
-		if ok {
-			whole.Merge(kind, &b)
+		resolution := t.Resolution.Milliseconds()
+		buckets := m.tiers[tier]
+		at, found := search(buckets, b.Start(resolution), resolution)
+		if found {
+			buckets[at].Merge(kind, &b)
 		} else {
-			whole = b
+			m.tiers[tier] = slices.Insert(buckets, at, b)
 		}
-		m.tiers[tier][start] = whole
 	}
 	return id
+}
+
+// search finds the bucket of the segment with a start, or where it would stand.
+func search(buckets []bucket.Bucket, start, resolution int64) (int, bool) {
+	return slices.BinarySearchFunc(buckets, start, func(b bucket.Bucket, start int64) int {
+		return cmp.Compare(b.Start(resolution), start)
+	})
 }
 
 func (s *Store) define(key series.Key, kind series.Kind) series.ID {
@@ -81,10 +89,7 @@ func (s *Store) define(key series.Key, kind series.Kind) series.ID {
 			number++
 		}
 	}
-	m := &member{key: key, kind: kind}
-	for range s.tiers {
-		m.tiers = append(m.tiers, make(map[int64]bucket.Bucket))
-	}
+	m := &member{key: key, kind: kind, tiers: make([][]bucket.Bucket, len(s.tiers))}
 	id := series.NewID(partition, number)
 	s.ids[key], s.members[id] = id, m
 	return id
@@ -95,7 +100,9 @@ func (s *Store) Drop(tier int, before int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.members {
-		maps.DeleteFunc(m.tiers[tier], func(start int64, _ bucket.Bucket) bool { return start < before })
+		m.tiers[tier] = slices.DeleteFunc(m.tiers[tier], func(b bucket.Bucket) bool {
+			return b.Start(s.tiers[tier].Resolution.Milliseconds()) < before
+		})
 	}
 }
 
@@ -123,6 +130,9 @@ func (s *Store) Reads() []Read {
 // Tiers is as query.Buckets has it.
 func (s *Store) Tiers() []store.Tier { return s.tiers }
 
+// Settle returns at once: what is added can be read.
+func (s *Store) Settle(context.Context) error { return nil }
+
 // Read is as query.Buckets has it.
 func (s *Store) Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
 	s.mu.Lock()
@@ -133,17 +143,13 @@ func (s *Store) Read(ctx context.Context, ids []series.ID, tier int, from, to in
 	}
 	resolution := s.tiers[tier].Resolution.Milliseconds()
 	for _, id := range ids {
-		var found []bucket.Bucket
-		for start, b := range s.members[id].tiers[tier] {
-			if start <= to && start+resolution > from {
-				found = append(found, b)
-			}
-		}
-		slices.SortFunc(found, func(a, b bucket.Bucket) int { return int(a.FirstTime - b.FirstTime) })
-		if len(found) == 0 {
+		buckets := s.members[id].tiers[tier]
+		first, _ := search(buckets, bucket.Floor(from, resolution), resolution)
+		end, _ := search(buckets, to+1, resolution)
+		if first >= end {
 			continue
 		}
-		if err := visit(id, found); err != nil {
+		if err := visit(id, slices.Clone(buckets[first:end])); err != nil {
 			return err
 		}
 	}

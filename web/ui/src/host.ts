@@ -63,8 +63,8 @@ export function hostPanels(names: string[], window: string, labels: Record<strin
   if (space) {
     const total = ["total", "size"].map((word) => space.replace("used_bytes", `${word}_bytes`)).find((name) => exists.has(name));
     panels.push(total
-      ? { title: "Disk space used", unit: percent, top: space, queries: [{ expr: `100 * ${space}${where} / ${total}${where}` }] }
-      : { title: "Disk space used", unit: bytes, top: space, queries: [{ expr: `${space}${where}` }] });
+      ? { title: "Disk space used", unit: percent, top: space, queries: [{ expr: `max by (mountpoint) (100 * ${space}${where} / ${total}${where})` }] }
+      : { title: "Disk space used", unit: bytes, top: space, queries: [{ expr: `max by (mountpoint) (${space}${where})` }] });
   }
   return panels;
 }
