@@ -66,6 +66,7 @@ type Partition struct {
 	// loop
 	quantizer *quantize.Quantizer
 	out       quantize.Output
+	advanced  int64    // time of the quantizer's last Advance
 	numbers   []uint32 // of the definitions of the part at hand
 	retries   *retries
 	applied   uint64    // sequence up to which everything is in the quantizer and the store
@@ -214,7 +215,7 @@ func (p *Partition) apply(m journal.Message) error {
 				return fmt.Errorf("journal message %d: %w", m.Sequence, err)
 			}
 		}
-		p.keep()
+		p.advance(now)
 	}
 	p.applied = m.Sequence
 	p.position.Store(&position{m.Sequence, m.Time})
@@ -303,6 +304,16 @@ func (p *Partition) reject(verdict quantize.Verdict, number uint32, at int64) {
 	})
 }
 
+// advance completes segments, once a second of the time it is given: the
+// journal's while it is being read, so that a long replay does not pile them up.
+func (p *Partition) advance(now int64) {
+	if since := now - p.advanced; since >= tickEvery.Milliseconds() || since < 0 { // < 0: a clock was set back
+		p.advanced = now
+		p.quantizer.Advance(now, &p.out)
+	}
+	p.keep()
+}
+
 // keep empties the quantizer's output into the store and to the subscribers.
 func (p *Partition) keep() {
 	if len(p.out.Kept) > 0 && p.headSince.IsZero() {
@@ -319,8 +330,7 @@ func (p *Partition) keep() {
 
 func (p *Partition) tick() error {
 	now := p.config.Now()
-	p.quantizer.Advance(now.UnixMilli(), &p.out)
-	p.keep()
+	p.advance(now.UnixMilli())
 	p.config.Store.Maintain(now.UnixMilli())
 	p.snapshot()
 	full := p.config.Store.HeadBuckets() >= p.config.SealBuckets
