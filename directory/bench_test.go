@@ -35,7 +35,7 @@ func fleet(tb testing.TB, n int) [][]series.Definition {
 
 func openDisk(tb testing.TB, dir string) *Directory {
 	tb.Helper()
-	d, err := Open(dir, benchPartitions, quiet())
+	d, err := Open(dir, benchPartitions, Caches{Series: 17, Absent: 12}, quiet())
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -45,7 +45,6 @@ func TestCorruptRecords(t *testing.T) {
 		{"series empty", first, []byte{}, []string{"partition 0, number 0", "cut short"}},
 		{"series kind", first, append([]byte{recordVersion, 7}, other...), []string{"partition 0, number 0", "kind 7"}},
 		{"series key", first, []byte{recordVersion, 0, 0xff}, []string{"partition 0, number 0", "malformed"}},
-		{"series twice", appendIDKey(nil, series.NewID(0, 1)), appendIDValue(nil, 0, other), []string{"partition 0, number 1", "number 0 already"}},
 		{"series of another partition", appendIDKey(nil, series.NewID(1, 0)), appendIDValue(nil, 0, other), []string{"partition 1, number 0", "belongs to partition 0"}},
 		{"number missing", appendIDKey(nil, series.NewID(0, 5)), appendIDValue(nil, 0, other), []string{"partition 0, number 5", "number 1 is missing"}},
 		{"number too long", append(first, 0), appendIDValue(nil, 0, other), []string{"partition 0"}},
@@ -63,7 +62,7 @@ func TestCorruptRecords(t *testing.T) {
 				}
 				return db.Set(test.key, test.value, nil)
 			})
-			_, err := open(fs, testDir, 2, quiet())
+			_, err := open(fs, testDir, 2, DefaultCaches(), quiet())
 			wantError(t, err, append(test.parts, testDir)...)
 		})
 	}
@@ -85,6 +84,9 @@ func TestVerifyFindsWrongKeyRecords(t *testing.T) {
 		{"short", "cut short", func(db *pebble.DB) error { return db.Set(record, []byte{recordVersion, 0, 1}, nil) }},
 		{"other id", "id 5 as gauge", func(db *pebble.DB) error { return db.Set(record, appendKeyValue(nil, 0, 5), nil) }},
 		{"other kind", "id 0 as event", func(db *pebble.DB) error { return db.Set(record, appendKeyValue(nil, series.Event, 0), nil) }},
+		{"series twice", "2 series, but 1 key records", func(db *pebble.DB) error {
+			return db.Set(appendIDKey(nil, series.NewID(0, 1)), appendIDValue(nil, 0, k), nil)
+		}},
 		{"unknown key", "says otherwise", func(db *pebble.DB) error {
 			return db.Set(append(record, "\x01a\x01b"...), appendKeyValue(nil, 0, 0), nil)
 		}},
@@ -105,7 +107,7 @@ func TestVerifyFindsWrongKeyRecords(t *testing.T) {
 // of ending the process.
 func TestRottenTable(t *testing.T) {
 	dir := t.TempDir()
-	d, err := Open(dir, 1, quiet())
+	d, err := Open(dir, 1, DefaultCaches(), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +129,7 @@ func TestRottenTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d, err = Open(dir, 1, quiet())
+	d, err = Open(dir, 1, DefaultCaches(), quiet())
 	if err == nil { // the flipped bit may lie in the records that Open does not read
 		err = d.Verify()
 		closeNow(t, d)

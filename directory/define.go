@@ -34,7 +34,7 @@ func (d *Directory) Define(partition int, definitions []series.Definition) ([]ui
 	p := d.partitions[partition]
 	numbers, fresh, err := d.plan(partition, definitions)
 	if err != nil {
-		return nil, fmt.Errorf("%w in partition %d: %w", ErrRefused, partition, err)
+		return nil, fmt.Errorf("define in partition %d: %w", partition, err)
 	}
 	if len(fresh) == 0 {
 		return numbers, nil
@@ -45,6 +45,7 @@ func (d *Directory) Define(partition int, definitions []series.Definition) ([]ui
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	d.lookups.define(partition, first, fresh)
 	for _, s := range fresh {
 		p.add(s.key, s.kind, s.labels)
 	}
@@ -59,20 +60,27 @@ func (d *Directory) plan(partition int, definitions []series.Definition) ([]uint
 	var fresh []newSeries
 	var inBatch map[series.Key]uint32
 	for i, definition := range definitions {
-		number, known := p.numbers[definition.Key]
-		if !known {
-			number, known = inBatch[definition.Key]
+		if number, known := inBatch[definition.Key]; known {
+			numbers[i] = number
+			continue
+		}
+		id, known, err := d.find(definition.Key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if known && id.Partition() != partition {
+			return nil, nil, fmt.Errorf("%w: series %.200s belongs to partition %d", ErrRefused, definition.Key.Format(), id.Partition())
 		}
 		if known {
-			numbers[i] = number
+			numbers[i] = id.Number()
 			continue
 		}
 		s, err := d.check(partition, definition)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("%w: %w", ErrRefused, err)
 		}
 		if len(p.keys)+len(fresh) >= maxSeries {
-			return nil, nil, fmt.Errorf("there are %d series already", maxSeries)
+			return nil, nil, fmt.Errorf("%w: there are %d series already", ErrRefused, maxSeries)
 		}
 		if inBatch == nil {
 			inBatch = make(map[series.Key]uint32, len(definitions)-i)
@@ -144,7 +152,6 @@ func (w *recordWriter) setSeries(batch *pebble.Batch, id series.ID, kind series.
 // add enters one series in memory, under the next number.
 func (p *partition) add(key series.Key, kind series.Kind, labels []series.Label) {
 	number := uint32(len(p.keys))
-	p.numbers[key] = number
 	p.keys = append(p.keys, key)
 	p.kinds = append(p.kinds, kind)
 	p.index.add(number, labels)

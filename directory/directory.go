@@ -1,8 +1,8 @@
 // Package directory knows every series: definitions come in from a partition's
 // journal in log order, and numbers, kinds, keys and the answers to label
 // matchers go out. Everything is kept in Pebble (docs/format/directory.md) and
-// held in memory: a table from key to number, and an index from label to
-// numbers. Receivers look keys up, the loop of each partition defines and
+// found by caches of fixed size in front of it (key → id) and an index in memory
+// (label → numbers). Receivers look keys up, the loop of each partition defines and
 // describes, and queries select.
 package directory
 
@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"carillon/series"
@@ -23,6 +24,9 @@ import (
 const (
 	maxPartitions = 1024    // partitions a directory
 	memTableBytes = 8 << 20 // what Pebble gathers before it writes a table
+	// blockCacheBytes holds the filters of several million series, so that a key
+	// which is new is found to be so without reading the disk.
+	blockCacheBytes = 32 << 20
 )
 
 var (
@@ -43,6 +47,7 @@ var (
 //
 // Who owns what:
 //   - partitions: the slice never changes; see partition for what is inside.
+//   - lookups: see lookups. Its lock is taken last, and held during no I/O.
 //   - families: see families. Describe holds families.writing around the whole
 //     of its work, and takes a partition's lock, then families.mu, inside it.
 //   - db: safe by itself. No lock that a reader needs is held during its I/O.
@@ -53,6 +58,7 @@ type Directory struct {
 	logger     *slog.Logger
 	partitions []*partition
 	families   families
+	lookups    *lookups
 	closed     atomic.Bool
 }
 
@@ -61,23 +67,26 @@ type Directory struct {
 // All others read under mu. The loop itself reads without mu, since nobody else
 // writes. Nothing is ever removed, and what stands at an index of keys stays.
 type partition struct {
-	mu      sync.RWMutex
-	numbers map[series.Key]uint32 // guarded by mu, as are all below
-	keys    []series.Key          // by number
-	kinds   []series.Kind         // by number
-	index   index
+	mu    sync.RWMutex
+	keys  []series.Key  // by number; guarded by mu, as are all below
+	kinds []series.Kind // by number
+	index index
 }
 
 // Open opens the directory in dir, makes it if there is none, and loads it into
 // memory. The number of partitions is fixed when it is made; another one is an
 // error that names both. ErrInUse is wrapped when it is open already.
-func Open(dir string, partitions int, logger *slog.Logger) (*Directory, error) {
-	return open(vfs.Default, dir, partitions, logger)
+func Open(dir string, partitions int, caches Caches, logger *slog.Logger) (*Directory, error) {
+	return open(vfs.Default, dir, partitions, caches, logger)
 }
 
-func open(fs vfs.FS, dir string, partitions int, logger *slog.Logger) (*Directory, error) {
+func open(fs vfs.FS, dir string, partitions int, caches Caches, logger *slog.Logger) (*Directory, error) {
 	if partitions < 1 || partitions > maxPartitions {
 		return nil, fmt.Errorf("open directory %s: want 1 to %d partitions, not %d", dir, maxPartitions, partitions)
+	}
+	lookups, err := newLookups(caches)
+	if err != nil {
+		return nil, fmt.Errorf("open directory %s: %w", dir, err)
 	}
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("make directory %s: %w", dir, err)
@@ -90,7 +99,7 @@ func open(fs vfs.FS, dir string, partitions int, logger *slog.Logger) (*Director
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open directory %s: %w", dir, err), lock.Close())
 	}
-	d := &Directory{db: db, lock: lock, dir: dir, logger: logger, partitions: make([]*partition, partitions)}
+	d := &Directory{db: db, lock: lock, dir: dir, logger: logger, lookups: lookups, partitions: make([]*partition, partitions)}
 	if err := d.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open directory %s: %w", dir, err), d.Close())
 	}
@@ -139,6 +148,8 @@ func pebbleOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Op
 		// Carillon cannot read.
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       memTableBytes,
+		CacheSize:          blockCacheBytes,
+		Levels:             filtered(),
 		Logger:             pebbleLogger{logger},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { logger.Error("directory: background work failed", "err", err) },
@@ -146,6 +157,15 @@ func pebbleOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Op
 			DataCorruption: func(i pebble.DataCorruptionInfo) { logger.Error("directory: corrupt file", "what", i.String()) },
 		},
 	}
+}
+
+// filtered gives all levels a Bloom filter: most look-ups that reach the disk are
+// for series that are new.
+func filtered() (levels [7]pebble.LevelOptions) {
+	for i := range levels {
+		levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return levels
 }
 
 // Close makes everything durable and gives the directory free. Receivers and
@@ -192,19 +212,6 @@ func (d *Directory) Count(partition int) int {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return len(p.keys)
-}
-
-// Lookup finds the id of a key. It does not allocate.
-func (d *Directory) Lookup(key series.Key) (series.ID, bool) {
-	i := key.Partition(len(d.partitions))
-	p := d.partitions[i]
-	p.mu.RLock()
-	number, ok := p.numbers[key]
-	p.mu.RUnlock()
-	if !ok {
-		return 0, false
-	}
-	return series.NewID(i, number), true
 }
 
 // Key is the key of a series, or false if there is no such series.

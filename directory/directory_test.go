@@ -23,7 +23,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // openMem opens a directory in fs and closes it after the test.
 func openMem(t testing.TB, fs vfs.FS, partitions int) *Directory {
 	t.Helper()
-	d, err := open(fs, testDir, partitions, quiet())
+	d, err := open(fs, testDir, partitions, DefaultCaches(), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,36 +232,36 @@ func TestOpenRefusals(t *testing.T) {
 	t.Run("other number of partitions", func(t *testing.T) {
 		fs := vfs.NewMem()
 		closeNow(t, openMem(t, fs, 8))
-		_, err := open(fs, testDir, 4, quiet())
+		_, err := open(fs, testDir, 4, DefaultCaches(), quiet())
 		wantError(t, err, "8 partitions", "with 4", testDir)
 	})
 	t.Run("senseless number of partitions", func(t *testing.T) {
 		for _, n := range []int{-1, 0, maxPartitions + 1} {
-			_, err := open(vfs.NewMem(), testDir, n, quiet())
+			_, err := open(vfs.NewMem(), testDir, n, DefaultCaches(), quiet())
 			wantError(t, err, "1 to 1024", fmt.Sprint(n))
 		}
 	})
 	t.Run("locked by another process", func(t *testing.T) {
 		fs := vfs.NewMem() // it answers EAGAIN, as the kernel does
 		openMem(t, fs, 1)
-		if _, err := open(fs, testDir, 1, quiet()); !errors.Is(err, ErrInUse) {
+		if _, err := open(fs, testDir, 1, DefaultCaches(), quiet()); !errors.Is(err, ErrInUse) {
 			t.Errorf("error %v, want ErrInUse", err)
 		}
 	})
 	t.Run("open already on disk", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "directory")
-		d, err := Open(dir, 2, quiet())
+		d, err := Open(dir, 2, DefaultCaches(), quiet())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer d.Close()
-		_, err = Open(dir, 2, quiet())
+		_, err = Open(dir, 2, DefaultCaches(), quiet())
 		wantError(t, err, dir, "in use")
 		if !errors.Is(err, ErrInUse) {
 			t.Errorf("error %v, want ErrInUse", err)
 		}
 		closeNow(t, d)
-		again, err := Open(dir, 2, quiet())
+		again, err := Open(dir, 2, DefaultCaches(), quiet())
 		if err != nil {
 			t.Fatalf("after Close: %v", err)
 		}
@@ -272,7 +272,7 @@ func TestOpenRefusals(t *testing.T) {
 		if err := os.WriteFile(dir, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir, 2, quiet()); err == nil || errors.Is(err, ErrInUse) {
+		if _, err := Open(dir, 2, DefaultCaches(), quiet()); err == nil || errors.Is(err, ErrInUse) {
 			t.Errorf("error %v, want one about the file", err)
 		} else {
 			wantError(t, err, dir)

@@ -132,10 +132,9 @@ const maxPresized = 1 << 20 // series
 func (d *Directory) loadPartition(i, size int, progress func()) (*partition, error) {
 	size = min(size, maxPresized)
 	p := &partition{
-		numbers: make(map[series.Key]uint32, size),
-		keys:    make([]series.Key, 0, size),
-		kinds:   make([]series.Kind, 0, size),
-		index:   make(index),
+		keys:  make([]series.Key, 0, size),
+		kinds: make([]series.Kind, 0, size),
+		index: make(index),
 	}
 	low, high := idBounds(i)
 	err := d.scan(low, high, func(recordKey, value []byte) error {
@@ -162,9 +161,6 @@ func (d *Directory) loadSeries(p *partition, id series.ID, value []byte) error {
 	}
 	if owner := key.Partition(len(d.partitions)); owner != id.Partition() {
 		return fmt.Errorf("series %.200s belongs to partition %d", key.Format(), owner)
-	}
-	if number, twice := p.numbers[key]; twice {
-		return fmt.Errorf("series %.200s has number %d already", key.Format(), number)
 	}
 	p.add(key, kind, labels)
 	return nil
@@ -206,7 +202,7 @@ func (d *Directory) Verify() error {
 		if err != nil {
 			return fmt.Errorf("key record of %.200s: %w", key.Format(), err)
 		}
-		if have, ok := d.Lookup(key); !ok || have != id || d.Kind(id) != kind {
+		if have, ok := d.Key(id); !ok || have != key || d.Kind(id) != kind {
 			return fmt.Errorf("key record of %.200s: id %d as %s, but the series record says otherwise", key.Format(), id, kind)
 		}
 		found++

@@ -64,7 +64,7 @@ func TestModel(t *testing.T) {
 }
 
 func (m *model) open(t *rapid.T) {
-	d, err := open(m.fs, testDir, modelPartitions, quiet())
+	d, err := open(m.fs, testDir, modelPartitions, Caches{Series: 5, Absent: 4}, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -280,6 +281,11 @@ func (j *Journal) Read(ctx context.Context, partition int, from uint64, visit fu
 func (j *Journal) Trim(ctx context.Context, partition int, through uint64) error {
 	return j.streams.trim(ctx, partition, through)
 }
+
+// Connection is the journal's own connection to NATS, for a part that keeps a
+// stream of its own there. It outlives restarts of the embedded server, and is
+// closed by Close and nobody else.
+func (j *Journal) Connection() *nats.Conn { return j.streams.connection }
 
 // Bytes is the size of all streams.
 func (j *Journal) Bytes(ctx context.Context) (int64, error) { return j.streams.bytes(ctx) }

@@ -43,7 +43,7 @@ func open(t *testing.T, dir string) (*rig, error) {
 	r.rejects = rejects.New(registry, time.Now)
 	tiers, err := store.ParseTiers("10s:10d,5m:1y")
 	must(t, err)
-	r.directory, err = directory.Open(filepath.Join(dir, "directory"), partitions, logger)
+	r.directory, err = directory.Open(filepath.Join(dir, "directory"), partitions, directory.DefaultCaches(), logger)
 	must(t, err)
 	r.journal, err = journal.Open(t.Context(), journal.Config{
 		Dir: filepath.Join(dir, "journal"), Partitions: partitions, Logger: logger, Registerer: registry,

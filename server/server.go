@@ -37,6 +37,7 @@ type Config struct {
 	JournalURL      string // external NATS server; empty for the embedded one
 	SealEvery       time.Duration
 	FutureTolerance time.Duration
+	SeriesCaches    directory.Caches
 
 	Agent         bool
 	AgentInterval time.Duration
@@ -124,7 +125,7 @@ func open(ctx context.Context, c Config) (*parts, error) {
 	count := p.data.identity.Partitions
 	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.rejects = rejects.New(p.registry, time.Now)
-	if p.directory, err = directory.Open(p.data.directory(), count, c.Logger); err != nil {
+	if p.directory, err = directory.Open(p.data.directory(), count, c.SeriesCaches, c.Logger); err != nil {
 		return p, err
 	}
 	p.journal, err = journal.Open(ctx, journal.Config{

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/compress/snappy"
 
+	"carillon/directory"
 	"carillon/server"
 	"carillon/store"
 )
@@ -36,7 +37,8 @@ func run(t *testing.T, change func(*server.Config)) (bound server.Bound, stop fu
 		Data: filepath.Join(t.TempDir(), "data"), HTTP: server.Address{Addr: "127.0.0.1:0"},
 		Graphite: server.Address{Addr: "127.0.0.1:0"}, Istatd: server.Address{Addr: "127.0.0.1:0"},
 		Tiers: tiers, Partitions: 2, SealEvery: time.Hour, FutureTolerance: time.Minute, AgentInterval: time.Second,
-		Version: "test", Logger: slog.New(slog.DiscardHandler), Progress: func(string, uint64, uint64) {},
+		SeriesCaches: directory.DefaultCaches(),
+		Version:      "test", Logger: slog.New(slog.DiscardHandler), Progress: func(string, uint64, uint64) {},
 		Ready: func(b server.Bound) { ready <- b },
 	}
 	change(&c)

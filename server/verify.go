@@ -67,7 +67,7 @@ func (r *Report) verifyStore(dir string) error {
 }
 
 func (r *Report) verifyDirectory(data *dataDir, logger *slog.Logger) {
-	d, err := directory.Open(data.directory(), data.identity.Partitions, logger)
+	d, err := directory.Open(data.directory(), data.identity.Partitions, directory.Caches{}, logger)
 	if err != nil {
 		r.Problems = append(r.Problems, err.Error())
 		return

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"carillon/directory"
 	"carillon/server"
 	"carillon/store"
 )
@@ -80,6 +81,9 @@ func serveFlags(f *pflag.FlagSet, c *server.Config, tiers *string, level *levelF
 	f.StringVar(&c.JournalURL, "journal-url", "", "external NATS server for the journal; empty for the embedded one")
 	f.DurationVar(&c.SealEvery, "seal-every", 10*time.Minute, "move points from the journal into files at least this often")
 	f.DurationVar(&c.FutureTolerance, "future-tolerance", time.Minute, "refuse points further ahead of the server's clock")
+	caches := directory.DefaultCaches()
+	f.IntVar(&c.SeriesCaches.Series, "series-cache-bits", caches.Series, "log2 of the series whose number is cached, 26 bytes each; 0 for none")
+	f.IntVar(&c.SeriesCaches.Absent, "absent-cache-bits", caches.Absent, "log2 of the names cached as being no series; 0 for none")
 	f.DurationVar(&c.QueryTimeout, "query-timeout", 2*time.Minute, "longest time for one query")
 	f.IntVar(&c.QuerySamples, "query-max-samples", 50_000_000, "most samples one query may hold in memory")
 	f.IntVar(&c.QuerySeries, "query-max-series", 100_000, "most series one query may select")
