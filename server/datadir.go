@@ -24,6 +24,7 @@ const IdentityName = "carillon.json"
 const (
 	lockName      = "LOCK"      // flock'ed while in use; holds the process id
 	directoryName = "directory" // Pebble: series and their numbers
+	locationsName = "locations" // Pebble: the location directory
 	journalName   = "journal"   // JetStream: what is not sealed yet
 	storeName     = "store"     // page files, a folder a partition
 )
@@ -151,6 +152,7 @@ func writeSynced(name string, data []byte) error {
 }
 
 func (d *dataDir) directory() string { return filepath.Join(d.path, directoryName) }
+func (d *dataDir) locations() string { return filepath.Join(d.path, locationsName) }
 func (d *dataDir) journal() string   { return filepath.Join(d.path, journalName) }
 func (d *dataDir) store(partition int) string {
 	return filepath.Join(d.path, storeName, fmt.Sprintf("%03d", partition))

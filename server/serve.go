@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/agent"
+	"carillon/directory/httpapi"
 	"carillon/receive"
 	"carillon/web"
 )
@@ -70,7 +71,7 @@ func (p *parts) serve(ctx context.Context, c Config) error {
 		partitions: p.partitions, writer: p.writer, rejects: p.rejects, notices: notices,
 	}
 	group.Go(func() error { return status.watch(ctx) })
-	group.Go(func() error { return p.serveHTTP(ctx, front, p.handler(remoteWrite, status), c.Logger) })
+	group.Go(func() error { return p.serveHTTP(ctx, front, p.handler(remoteWrite, status)) })
 	c.Ready(bound)
 	return group.Wait()
 }
@@ -141,6 +142,10 @@ func (p *parts) handler(remoteWrite *receive.RemoteWrite, status *status) http.H
 	mux := http.NewServeMux()
 	mux.Handle("POST /api/v1/write", withBodyDeadline(remoteWrite))
 	p.query.Register(mux)
+	httpapi.New(httpapi.Config{
+		Directory: p.locations.directory, Feed: p.locations, Restore: p.locations.restore, Series: p.directory.CacheStats,
+		Now: time.Now, Logger: p.logger, Registerer: p.registry,
+	}).Register(mux)
 	mux.Handle("GET /api/v1/status", status)
 	mux.Handle("GET /api/v1/status/rejects", serveRejects(p.rejects))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
@@ -170,13 +175,13 @@ func withBodyDeadline(next http.Handler) http.Handler {
 }
 
 // serveHTTP serves until ctx ends, then lets the requests at work finish.
-func (p *parts) serveHTTP(ctx context.Context, l net.Listener, handler http.Handler, logger *slog.Logger) error {
+func (p *parts) serveHTTP(ctx context.Context, l net.Listener, handler http.Handler) error {
 	s := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
 	}
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/directory"
+	"carillon/directory/feed"
+	"carillon/directory/location"
 	"carillon/journal"
 	"carillon/partition"
 	"carillon/quantize"
@@ -37,7 +39,8 @@ type Config struct {
 	JournalURL      string // external NATS server; empty for the embedded one
 	SealEvery       time.Duration
 	FutureTolerance time.Duration
-	SeriesCaches    directory.Caches
+	SeriesCaches    directory.Caches // of series keys
+	LocationCaches  location.Caches  // of the location directory
 
 	Agent         bool
 	AgentInterval time.Duration
@@ -73,6 +76,7 @@ const (
 
 // parts is what a server consists of, in the order data flows.
 type parts struct {
+	logger     *slog.Logger
 	data       *dataDir
 	registry   *prometheus.Registry
 	rejects    *rejects.Ledger
@@ -80,6 +84,7 @@ type parts struct {
 	journal    *journal.Journal
 	stores     []*store.Store
 	partitions *partition.Set
+	locations  *locations
 	live       *query.Live
 	writer     *receive.Writer
 	query      *query.API
@@ -108,13 +113,13 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := p.serve(ctx, c); err != nil {
 		return err
 	}
-	return p.seal(c.Logger)
+	return p.seal()
 }
 
 // open opens every part in the order data flows. What was opened before an
 // error is in the parts all the same, for close.
 func open(ctx context.Context, c Config) (*parts, error) {
-	p := &parts{registry: prometheus.NewRegistry()}
+	p := &parts{logger: c.Logger, registry: prometheus.NewRegistry()}
 	if c.Partitions < 1 || c.Partitions > maxPartitions {
 		return p, fmt.Errorf("%d partitions: want 1 to %d", c.Partitions, maxPartitions)
 	}
@@ -131,6 +136,15 @@ func open(ctx context.Context, c Config) (*parts, error) {
 	p.journal, err = journal.Open(ctx, journal.Config{
 		Dir: p.data.journal(), URL: c.JournalURL, Partitions: count, Logger: c.Logger, Registerer: p.registry,
 	})
+	if err != nil {
+		return p, err
+	}
+	p.locations, err = openLocations(ctx, location.Config{Dir: p.data.locations(), Logger: c.Logger, Caches: c.LocationCaches},
+		func(ctx context.Context, d *location.Directory) (*feed.Node, error) {
+			return feed.Open(ctx, feed.Config{
+				Directory: d, Connection: p.journal.Connection(), Node: "carillon", Replicas: 1, Logger: c.Logger, Now: time.Now,
+			})
+		})
 	if err != nil {
 		return p, err
 	}
@@ -235,13 +249,13 @@ func (p *parts) replay(ctx context.Context, progress func(string, uint64, uint64
 }
 
 // seal moves everything acknowledged into files, so that the next start is quick.
-func (p *parts) seal(logger *slog.Logger) error {
+func (p *parts) seal() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownLasts)
 	defer cancel()
 	if err := p.partitions.Seal(ctx); err != nil {
 		return fmt.Errorf("seal at the end (the journal has what is not sealed): %w", err)
 	}
-	logger.Info("sealed; all that was acknowledged is in files")
+	p.logger.Info("sealed; all that was acknowledged is in files")
 	return nil
 }
 
@@ -249,6 +263,9 @@ func (p *parts) seal(logger *slog.Logger) error {
 func (p *parts) close() (err error) {
 	for _, s := range p.stores {
 		err = errors.Join(err, s.Close())
+	}
+	if p.locations != nil {
+		err = errors.Join(err, p.locations.close())
 	}
 	if p.journal != nil {
 		err = errors.Join(err, p.journal.Close())

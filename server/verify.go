@@ -11,18 +11,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/directory"
+	"carillon/directory/location"
 	"carillon/journal"
 	"carillon/store"
 )
 
 // Report is what Verify has read, and what is wrong with it.
 type Report struct {
-	Files    int    // page files and manifests
-	Pages    uint64 // in them
-	Buckets  uint64
-	Messages uint64 // journal messages
-	Series   int
-	Problems []string // a line each
+	Files     int    // page files and manifests
+	Pages     uint64 // in them
+	Buckets   uint64
+	Messages  uint64 // journal messages
+	Series    int
+	Locations int      // entries of the location directory
+	Problems  []string // a line each
 }
 
 // Verify reads everything in a data directory that no server uses, and checks
@@ -46,6 +48,9 @@ func Verify(ctx context.Context, dir string, progress func(stage string, done, t
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	r.verifyDirectory(data, quiet)
+	if err := r.verifyLocations(data, quiet); err != nil {
+		return r, err
+	}
 	return r, r.verifyJournal(ctx, data, quiet, progress)
 }
 
@@ -78,6 +83,28 @@ func (r *Report) verifyDirectory(data *dataDir, logger *slog.Logger) {
 	if err := errors.Join(d.Verify(), d.Close()); err != nil {
 		r.Problems = append(r.Problems, err.Error())
 	}
+}
+
+// verifyLocations reads every entry, each of which has a checksum.
+func (r *Report) verifyLocations(data *dataDir, logger *slog.Logger) error {
+	if _, err := os.Stat(data.locations()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	d, err := location.Open(location.Config{Dir: data.locations(), Logger: logger})
+	if err != nil {
+		r.Problems = append(r.Problems, err.Error())
+		return nil
+	}
+	for cursor, more := "", true; more; more = cursor != "" {
+		page, err := d.List(location.Filter{}, cursor, location.MaxList)
+		if err != nil {
+			r.Problems = append(r.Problems, err.Error())
+			break
+		}
+		r.Locations += len(page.Entries)
+		cursor = page.Next
+	}
+	return d.Close()
 }
 
 // errEnd ends the reading of a stream.

@@ -27,6 +27,7 @@ type fake struct {
 	mu       sync.Mutex
 	down     bool     // guarded by mu; every API call answers 503
 	requests []string // guarded by mu; paths with their queries
+	stats    any      // guarded by mu; the directory's
 }
 
 // fakeSeries is a gauge's value, or a counter's or event's rate, at a time in seconds.
@@ -39,17 +40,19 @@ type fakeSeries struct {
 const hostile = `<img src=x onerror="document.title='owned'">`
 
 func newFake(t *testing.T, names map[string][]fakeSeries) *fake {
-	f := &fake{names: names, live: make(chan string)}
+	f := &fake{names: names, live: make(chan string), stats: fakeDirectory(len(names))}
 	mux := http.NewServeMux()
 	mux.Handle("/", Handler())
 	for path, answer := range map[string]func(*http.Request) any{
-		"/api/v1/label/__name__/values": func(*http.Request) any { return success(f.sortedNames()) },
-		"/api/v1/label/{name}/values":   f.labelValues,
-		"/api/v1/series":                f.seriesOf,
-		"/api/v1/buckets":               f.buckets,
-		"/api/v1/query_range":           f.queryRange,
-		"/api/v1/status":                func(*http.Request) any { return fakeStatus(len(f.names)) },
-		"/api/v1/status/rejects":        func(*http.Request) any { return success(fakeRejects()) },
+		"/api/v1/label/__name__/values":    func(*http.Request) any { return success(f.sortedNames()) },
+		"/api/v1/label/{name}/values":      f.labelValues,
+		"/api/v1/series":                   f.seriesOf,
+		"/api/v1/buckets":                  f.buckets,
+		"/api/v1/query_range":              f.queryRange,
+		"/api/v1/status":                   func(*http.Request) any { return fakeStatus(len(f.names)) },
+		"/api/v1/status/rejects":           func(*http.Request) any { return success(fakeRejects()) },
+		"/api/v1/directory/stats":          f.directoryStats,
+		"/api/v1/directory/entries/{name}": fakeEntry,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { f.answer(w, r, answer) })
 	}
@@ -62,8 +65,11 @@ func newFake(t *testing.T, names map[string][]fakeSeries) *fake {
 	return f
 }
 
-// apiError is answered in Prometheus's form with status 400.
-type apiError string
+// apiError is answered in Prometheus's form with status 400, notFound with 404.
+type (
+	apiError string
+	notFound string
+)
 
 func success(data any) any { return map[string]any{"status": "success", "data": data} }
 
@@ -79,9 +85,13 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request, answer func(*http.
 		return
 	}
 	data := answer(r)
-	if text, failed := data.(apiError); failed {
+	switch text := data.(type) {
+	case apiError:
 		w.WriteHeader(http.StatusBadRequest)
 		data = map[string]any{"status": "error", "errorType": "bad_data", "error": string(text)}
+	case notFound:
+		w.WriteHeader(http.StatusNotFound)
+		data = map[string]any{"status": "error", "errorType": "not_found", "error": string(text)}
 	}
 	json.NewEncoder(w).Encode(data)
 }

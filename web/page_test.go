@@ -166,6 +166,7 @@ func TestPage(t *testing.T) {
 		"overview": testOverview, "series": testSeries, "many series": testManySeries, "hostile labels": testHostile, "odd values": testOddValues,
 		"search": testSearch, "100,000 names": testManyNames, "zoom": testZoom, "live": testLive, "query": testQuery, "health": testHealth,
 		"dark": testDark, "phone": testPhone, "empty": testEmpty, "server away": testAway, "hover": testHover,
+		"directory": testDirectory, "directory entry": testEntry, "empty directory": testEmptyDirectory, "directory on a phone": testPhoneDirectory,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, ctx) })
 	}

@@ -54,8 +54,8 @@ func verifyData(ctx context.Context, out, progressOut io.Writer, dir string) (pr
 	for _, problem := range report.Problems {
 		fmt.Fprintln(out, problem)
 	}
-	fmt.Fprintf(out, "%d page files, %d pages, %d buckets, %d journal messages, %d series: %d problems\n",
-		report.Files, report.Pages, report.Buckets, report.Messages, report.Series, len(report.Problems))
+	fmt.Fprintf(out, "%d page files, %d pages, %d buckets, %d journal messages, %d series, %d locations: %d problems\n",
+		report.Files, report.Pages, report.Buckets, report.Messages, report.Series, report.Locations, len(report.Problems))
 	return len(report.Problems), nil
 }
 

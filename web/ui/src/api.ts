@@ -48,6 +48,55 @@ export interface Status {
 export interface RejectSample { time: string; from?: string; input: string; detail?: string }
 export interface Reject { protocol: string; reason: string; count: number; samples?: RejectSample[] }
 
+/** TableStats are a cuckoo table's figures; Slots is 0 where there is no table. */
+export interface TableStats { Hits: number; Evictions: number; Invalidations: number; Entries: number; Slots: number; Load: number; Bytes: number }
+
+/** CacheSpace is about look-ups by name, or by id: its two caches and what the disk answered. */
+export interface CacheSpace {
+  disk_found: number;
+  disk_absent: number;
+  failed: number;
+  positive: TableStats;
+  slot_bytes: number;
+  stale_drops: number;
+  squeezed: number;
+  negative: TableStats;
+  negative_drops: number;
+  refused_fills: number;
+}
+
+export interface LocationStats {
+  revision: number;
+  entries: number;
+  servers: number;
+  negatives_off: boolean;
+  stopped?: string;
+  changes: Record<string, { done: number; refused: number }> | null;
+  lists: number;
+  names: CacheSpace;
+  ids: CacheSpace;
+  disk_bytes: number;
+  unknown_changes: number;
+}
+export interface FeedStatus { revision: number; last: number; damaged?: number; live: boolean; reason?: string }
+export interface SeriesCaches { positive: TableStats; negative: TableStats; disk_found: number; disk_absent: number; disk_failed?: number }
+export interface DirectoryStats { location?: LocationStats | null; feed?: FeedStatus | null; series?: SeriesCaches | null }
+
+export interface Site { server: string; partition: number; flags?: number }
+export interface Lock { owner?: string; kind?: number; expires?: number }
+
+/** Id is a string of digits where a number would not hold all of them. */
+export type Id = number | string;
+export interface Entry {
+  name: string;
+  ids?: { rw?: Id; ro?: Id; bk?: Id };
+  sites?: Site[];
+  flags?: number;
+  lock?: Lock;
+  version?: Id;
+  modified?: number; // milliseconds since the epoch
+}
+
 /** ApiError carries a message for people: the server's own where it gave one. */
 export class ApiError extends Error {
   constructor(message: string, readonly status: number) {
@@ -57,7 +106,7 @@ export class ApiError extends Error {
 
 type Params = [string, string][];
 
-async function get(path: string, params: Params, signal?: AbortSignal): Promise<any> {
+async function get(path: string, params: Params, signal?: AbortSignal, reviver?: typeof exact): Promise<any> {
   const query = params.length ? `?${new URLSearchParams(params)}` : "";
   let response: Response;
   try {
@@ -68,7 +117,7 @@ async function get(path: string, params: Params, signal?: AbortSignal): Promise<
   }
   let body: any = null;
   try {
-    body = await response.json();
+    body = reviver ? JSON.parse(await response.text(), reviver) : await response.json();
   } catch (error) {
     if (signal?.aborted) throw error;
   }
@@ -76,6 +125,11 @@ async function get(path: string, params: Params, signal?: AbortSignal): Promise<
     throw new ApiError(body?.error ?? `The server answered ${response.status} ${response.statusText}`, response.status);
   }
   return body;
+}
+
+/** exact keeps the digits of whole numbers beyond 2^53, where the browser hands out the source. */
+function exact(_key: string, value: unknown, context?: { source?: string }): unknown {
+  return typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? (context?.source ?? value) : value;
 }
 
 /** aborted tells a request that the page itself gave up from a real failure. */
@@ -155,4 +209,20 @@ export async function status(signal?: AbortSignal): Promise<Status> {
 
 export async function rejects(signal?: AbortSignal): Promise<Reject[]> {
   return (await get("api/v1/status/rejects", [], signal)).data ?? [];
+}
+
+export async function directoryStats(signal?: AbortSignal): Promise<DirectoryStats> {
+  return (await get("api/v1/directory/stats", [], signal)).data ?? {};
+}
+
+/** directoryEntry looks an entry up by name or id; null is that there is none. */
+export async function directoryEntry(name: string, signal?: AbortSignal): Promise<Entry | null> {
+  // A browser would resolve these two as steps of the path, however they are written.
+  if (name === "." || name === "..") throw new ApiError(`No address can hold the name "${name}"; look it up by its id.`, 400);
+  try {
+    return (await get(`api/v1/directory/entries/${encodeURIComponent(name)}`, [], signal, exact)).data;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
 }

@@ -88,6 +88,11 @@ export function grouped(value: number | null | undefined): string {
   return special(value) ?? Math.round(value as number).toLocaleString("en").replaceAll(",", "\u202f");
 }
 
+/** share is a part of a whole in percent, rounded down: "100 %" is all of it. */
+export function share(part: number, whole: number): string {
+  return whole > 0 ? percent.format(Math.floor((1e4 * part) / whole) / 100) : "–";
+}
+
 /** duration takes seconds: "3 d 4 h", "10 s". */
 export function duration(value: number): string {
   const units: [number, string][] = [[31_536_000, "y"], [86_400, "d"], [3600, "h"], [60, "min"], [1, "s"]];

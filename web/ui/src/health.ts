@@ -1,6 +1,7 @@
 // The page of the server's own health.
 
 import { ApiError, rejects as fetchRejects, type Reject, type Status } from "./api";
+import { bar, card, drawTiles, table } from "./cards";
 import { Chart } from "./chart";
 import { empty, fill, h } from "./dom";
 import { age, bytes, duration, grouped, plain } from "./format";
@@ -9,7 +10,7 @@ import type { Context, Page } from "./page";
 const CHART_SECONDS = 300;
 
 export class HealthPage implements Page {
-  readonly element = h("section", { class: "health" });
+  readonly element = h("section", { class: "cards health" });
   private readonly chart: Chart;
   private readonly notices = h("div", {});
   private readonly tiles = h("div", { class: "tiles" });
@@ -35,7 +36,7 @@ export class HealthPage implements Page {
   }
 
   update(): void {
-    fill(this.context.heading, h("h1", {}, "Server health"));
+    fill(this.context.heading, h("h1", {}, "Server health"), h("a", { class: "quiet-link", href: "#/directory" }, "Directory"));
     void this.refresh();
   }
 
@@ -45,7 +46,7 @@ export class HealthPage implements Page {
       error && h("p", { class: "notice bad", role: "alert" }, `${error} Trying again every few seconds.`),
       ...(status?.notices ?? []).map((notice) => h("p", { class: "notice" }, notice)));
     if (!status) return;
-    this.drawTiles(status);
+    this.drawFigures(status);
     this.drawRates();
     fill(this.tiers, tierTable(status));
     fill(this.flows, flowTable(status));
@@ -58,21 +59,19 @@ export class HealthPage implements Page {
     }
   }
 
-  private drawTiles(status: Status): void {
+  private drawFigures(status: Status): void {
     const disk = (status.tiers ?? []).reduce((sum, tier) => sum + tier.bytes, 0) + status.journalBytes + status.directoryBytes;
     const dropped = (status.dropped ?? []).reduce((sum, one) => sum + one.count, 0);
-    const tiles: [string, string, string, boolean?][] = [
-      ["Points a second", plain.format(status.pointsPerSecond), `${grouped(status.points)} in all`],
-      ["Series", grouped(status.series), `directory ${bytes.format(status.directoryBytes)}`],
-      ["Lag", status.lagSeconds < 0.0005 ? "0 s" : `${plain.format(status.lagSeconds)} s`, "from arrival to readable", status.lagSeconds > 10],
-      ["Rejected", grouped(status.rejected), status.rejected ? "reasons below" : "nothing was refused", status.rejected > 0],
-      ["Dropped", grouped(dropped), dropped ? "what and where, below" : "nothing was lost", dropped > 0],
-      ["Disk", bytes.format(disk), `journal ${bytes.format(status.journalBytes)}`],
-      ["Memory", bytes.format(status.memoryBytes), status.series ? `${bytes.format(status.memoryBytes / status.series)} a series` : ""],
-      ["Up", duration(status.uptimeSeconds), `version ${status.version}`],
-    ];
-    fill(this.tiles, ...tiles.map(([title, value, more, attention]) => h("div", { class: attention ? "tile attention" : "tile" },
-      h("p", { class: "tile-title" }, title), h("p", { class: "tile-value" }, value), h("p", { class: "tile-more" }, more))));
+    drawTiles(this.tiles, [
+      { title: "Points a second", value: plain.format(status.pointsPerSecond), more: `${grouped(status.points)} in all` },
+      { title: "Series", value: grouped(status.series), more: `directory ${bytes.format(status.directoryBytes)}` },
+      { title: "Lag", value: status.lagSeconds < 0.0005 ? "0 s" : `${plain.format(status.lagSeconds)} s`, more: "from arrival to readable", attention: status.lagSeconds > 10 },
+      { title: "Rejected", value: grouped(status.rejected), more: status.rejected ? "reasons below" : "nothing was refused", attention: status.rejected > 0 },
+      { title: "Dropped", value: grouped(dropped), more: dropped ? "what and where, below" : "nothing was lost", attention: dropped > 0 },
+      { title: "Disk", value: bytes.format(disk), more: `journal ${bytes.format(status.journalBytes)}` },
+      { title: "Memory", value: bytes.format(status.memoryBytes), more: status.series ? `${bytes.format(status.memoryBytes / status.series)} a series` : "" },
+      { title: "Up", value: duration(status.uptimeSeconds), more: `version ${status.version}` },
+    ]);
   }
 
   private drawRates(): void {
@@ -102,25 +101,12 @@ export class HealthPage implements Page {
   }
 }
 
-function card(title: string, ...content: Node[]): HTMLElement {
-  return h("section", { class: "card" }, h("h2", {}, title), ...content);
-}
-
-function table(columns: string[], rows: (string | Node)[][], text = 1): HTMLElement {
-  return h("div", { class: "table-scroll" }, h("table", {},
-    h("thead", {}, h("tr", {}, ...columns.map((title, i) => h("th", { scope: "col", class: i < text ? null : "number" }, title)))),
-    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell, i) => h("td", { class: i < text ? null : "number" }, cell)))))));
-}
-
 function tierTable(status: Status): HTMLElement {
   const tiers = status.tiers ?? [];
   const most = Math.max(1, ...tiers.map((tier) => tier.bytes));
-  return table(["tier", "kept", "oldest", "files", "disk"], tiers.map((tier) => {
-    const bar = h("span", { class: "bar", "aria-hidden": "true" });
-    bar.style.width = `${Math.max(1, (100 * tier.bytes) / most)}%`;
-    return [h("span", { class: "with-bar" }, tier.resolution, bar), tier.retention,
-      tier.oldest === null ? "–" : age(tier.oldest, Date.now()), grouped(tier.files), bytes.format(tier.bytes)];
-  }));
+  return table(["tier", "kept", "oldest", "files", "disk"], tiers.map((tier) =>
+    [h("span", { class: "with-bar" }, tier.resolution, bar(tier.bytes / most)), tier.retention,
+      tier.oldest === null ? "–" : age(tier.oldest, Date.now()), grouped(tier.files), bytes.format(tier.bytes)]));
 }
 
 function flowTable(status: Status): HTMLElement {

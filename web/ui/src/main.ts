@@ -2,6 +2,7 @@
 
 import "./style.css";
 import { onPage } from "./chart";
+import { DirectoryPage } from "./directory";
 import { byId, fill } from "./dom";
 import { HealthPage } from "./health";
 import { NamePage } from "./name";
@@ -19,6 +20,7 @@ const makers: Record<PageName, (context: Context) => Page> = {
   name: (context) => new NamePage(context),
   query: (context) => new QueryPage(context),
   health: (context) => new HealthPage(context),
+  directory: (context) => new DirectoryPage(context),
 };
 
 const input = byId<HTMLInputElement>("expr");
@@ -50,9 +52,12 @@ function show(state: State): void {
     byId("main").scrollTop = 0;
   }
   drawRanges(byId("ranges"), state, where);
-  sidebar.show(state.page === "name" ? state.name : "");
+  sidebar.show(state.page === "name" ? state.name : "", state.page === "directory");
   if (document.activeElement !== input || state.page === "query") input.value = state.page === "query" ? state.expr : "";
-  document.title = { overview: "Carillon", name: `${state.name} · Carillon`, query: `${state.expr || "PromQL"} · Carillon`, health: "Health · Carillon" }[state.page];
+  document.title = {
+    overview: "Carillon", name: `${state.name} · Carillon`, query: `${state.expr || "PromQL"} · Carillon`,
+    health: "Health · Carillon", directory: "Directory · Carillon",
+  }[state.page];
   byId("pulse").toggleAttribute("aria-current", state.page === "health");
   page!.update(state);
 }
@@ -82,6 +87,9 @@ menu.addEventListener("click", () => {
   if (side.classList.contains("open")) sidebar.focus();
 });
 scrim.addEventListener("click", () => drawer(false));
+side.addEventListener("click", (event) => {
+  if ((event.target as Element).closest("a")) drawer(false);
+});
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && side.classList.contains("open")) {
     drawer(false);

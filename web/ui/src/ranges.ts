@@ -10,7 +10,7 @@ const SPOKEN: Record<string, string> = {
 };
 
 export function drawRanges(element: HTMLElement, state: State, location: Location): void {
-  element.hidden = state.page === "health";
+  element.hidden = state.page === "health" || state.page === "directory";
   const range = state.range;
   const buttons = RANGES.map(([label, span]) => {
     const chosen = "span" in range && range.span === span;

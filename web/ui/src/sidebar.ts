@@ -21,6 +21,7 @@ export class Sidebar {
   private readonly spacer = h("div", { class: "tree-space" });
   private readonly list = h("div", { class: "tree", id: "tree", role: "tree", tabindex: "0", "aria-label": "Names" }, this.spacer);
   private readonly foot = h("p", { class: "side-foot", role: "status" });
+  private readonly directory = h("a", { class: "side-link", href: "#/directory" }, "Directory");
 
   names: string[] | null = null; // null until the first answer
   private tree = new NameTree([]);
@@ -37,7 +38,7 @@ export class Sidebar {
   ) {
     side.append(
       h("div", { class: "search" }, icon("M9 3.5a5.5 5.5 0 1 1 0 11 5.5 5.5 0 0 1 0-11zM13 13l4 4"), this.input, h("kbd", { "aria-hidden": "true" }, "/")),
-      this.list, this.foot);
+      this.list, h("div", { class: "side-end" }, this.foot, this.directory));
     this.input.addEventListener("input", () => this.rebuild(true));
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.list.addEventListener("keydown", (event) => this.key(event));
@@ -52,8 +53,10 @@ export class Sidebar {
     this.input.select();
   }
 
-  /** show marks a name as the one on the page, and opens the groups it lies in. */
-  show(name: string): void {
+  /** show marks a name as the one on the page, and opens the groups it lies in; or the link to the directory. */
+  show(name: string, directory: boolean): void {
+    if (directory) this.directory.setAttribute("aria-current", "page");
+    else this.directory.removeAttribute("aria-current");
     if (name === this.current) return;
     this.current = name;
     if (name && !this.input.value) this.reveal(name);

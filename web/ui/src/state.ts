@@ -3,13 +3,14 @@
 /** A range either follows the clock (span seconds back from now) or stands still. */
 export type Range = { span: number } | { from: number; to: number };
 
-export type PageName = "overview" | "name" | "query" | "health";
+export type PageName = "overview" | "name" | "query" | "health" | "directory";
 
 export interface State {
   page: PageName;
   name: string; // of page "name"
   filter: string; // words that a series' labels must hold, page "name"
   expr: string; // of page "query"
+  entry: string; // name or id that is looked up, page "directory"
   host: string; // value of the label that tells hosts apart, page "overview"
   range: Range;
 }
@@ -30,12 +31,13 @@ export function resolve(range: Range, now = Date.now() / 1000): { from: number; 
 export function parse(hash: string): State {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
   const params = new URLSearchParams(query);
-  const page = (["name", "query", "health"] as const).find((known) => known === path) ?? "overview";
+  const page = (["name", "query", "health", "directory"] as const).find((known) => known === path) ?? "overview";
   return {
     page,
     name: params.get("name") ?? "",
     filter: params.get("filter") ?? "",
     expr: params.get("expr") ?? "",
+    entry: params.get("entry") ?? "",
     host: params.get("host") ?? "",
     range: parseRange(params),
   };
@@ -56,6 +58,7 @@ export function format(state: State): string {
   }
   if (state.page === "query") params.set("expr", state.expr);
   if (state.page === "overview" && state.host) params.set("host", state.host);
+  if (state.page === "directory" && state.entry) params.set("entry", state.entry);
   const range = state.range;
   if (!("span" in range)) {
     params.set("from", String(range.from));

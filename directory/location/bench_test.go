@@ -1,0 +1,164 @@
+package location
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+)
+
+// The benchmarks run with few entries in the tests' own time; the environment sets
+// the number of the figures that count:
+//
+//	LOCATION_ENTRIES=2000000 go test -run '^$' -bench . ./directory/location
+func benchEntries(b *testing.B) int {
+	n, err := strconv.Atoi(os.Getenv("LOCATION_ENTRIES"))
+	if err != nil {
+		return 20_000
+	}
+	return n
+}
+
+func benchName(i int) string { return fmt.Sprintf("vol.%016x", uint64(i)*0x9e3779b97f4a7c15) } // 20 bytes
+
+// benchOpen makes a directory on real files with n entries of two sites each.
+func benchOpen(b *testing.B, caches Caches) (*Directory, []string) {
+	b.Helper()
+	n := benchEntries(b)
+	d := openWith(b, Config{Dir: b.TempDir(), Logger: quiet(), Caches: caches, BlockCacheBytes: 8 << 20})
+	do(b, d, Change{Op: RegisterServer, Name: "s1"})
+	names := make([]string, n)
+	var changes []Numbered
+	for i := range names {
+		names[i] = benchName(i)
+		changes = append(changes, Numbered{uint64(i) + 2, Change{Op: Create, Entry: Entry{
+			Name: names[i], IDs: IDs{RW: uint64(i)*3 + 1, RO: uint64(i)*3 + 2},
+			Sites: []Site{{Server: "s1", Partition: uint32(i % 100)}, {Server: "s1", Partition: uint32(i % 99)}},
+		}}})
+		if len(changes) == MaxChanges || i == n-1 {
+			if _, err := d.ApplyAll(changes); err != nil {
+				b.Fatal(err)
+			}
+			changes = changes[:0]
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	r.Shuffle(n, func(i, j int) { names[i], names[j] = names[j], names[i] })
+	// Copies in the new order: the caller's names are not what is measured.
+	packed := ""
+	{
+		all := make([]byte, 0, 20*n)
+		for _, name := range names {
+			all = append(all, name...)
+		}
+		packed = string(all)
+	}
+	for i := range names {
+		names[i] = packed[20*i : 20*i+20]
+	}
+	return d, names
+}
+
+// bitsFor is the size of a cache that n entries fill to at most 0.95.
+func bitsFor(n int) int {
+	bits := 6
+	for float64(n) > 0.95*float64(int(1)<<bits) {
+		bits++
+	}
+	return bits
+}
+
+func benchAbsent(names []string) []string {
+	absent := make([]string, len(names))
+	for i, name := range names {
+		absent[i] = "abs" + name[3:]
+	}
+	return absent
+}
+
+// warm fills the caches and says what they take.
+func warm(b *testing.B, d *Directory, names []string) {
+	for _, name := range names {
+		if _, err := d.ResolveID(name); ignoreAbsence(err) != nil {
+			b.Fatal(err)
+		}
+	}
+	s := d.Stats().Names
+	b.Logf("%d entries, %d absences cached in %d MB", s.Positive.Entries, s.Negative.Entries,
+		(s.Positive.Bytes+s.SlotBytes+s.Negative.Bytes)>>20)
+}
+
+func BenchmarkCached(b *testing.B) {
+	bits := bitsFor(benchEntries(b))
+	d, names := benchOpen(b, Caches{Names: bits, AbsentNames: bits})
+	absent := benchAbsent(names)
+	warm(b, d, names)
+	warm(b, d, absent)
+	b.Run("ResolveID", func(b *testing.B) { resolveEach(b, d, names) })
+	b.Run("absent", func(b *testing.B) { resolveEach(b, d, absent) })
+	b.Run("Lookup", func(b *testing.B) {
+		var v View
+		for i := range b.N {
+			if err := d.Lookup(names[i%len(names)], &v); err != nil {
+				b.Fatal(err)
+			}
+		}
+		perSecond(b)
+	})
+	b.Run("ResolveIDs", func(b *testing.B) { resolveBatches(b, d, names) })
+	b.Run("ResolveIDs absent", func(b *testing.B) { resolveBatches(b, d, absent) })
+}
+
+func BenchmarkUncached(b *testing.B) {
+	d, names := benchOpen(b, Caches{})
+	if err := d.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("ResolveID", func(b *testing.B) { resolveEach(b, d, names) })
+	b.Run("absent", func(b *testing.B) { resolveEach(b, d, benchAbsent(names)) })
+}
+
+func resolveEach(b *testing.B, d *Directory, names []string) {
+	b.ReportAllocs()
+	for i, at := 0, 0; i < b.N; i++ {
+		if _, err := d.ResolveID(names[at]); ignoreAbsence(err) != nil {
+			b.Fatal(err)
+		}
+		if at++; at == len(names) {
+			at = 0
+		}
+	}
+	perSecond(b)
+}
+
+func resolveBatches(b *testing.B, d *Directory, names []string) {
+	const size = 1000
+	ids, found := make([]IDs, size), make([]bool, size)
+	b.ReportAllocs()
+	for done := 0; done < b.N; done += size {
+		at := done % (len(names) - size + 1)
+		if err := d.ResolveIDs(names[at:at+size], ids, found); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perSecond(b)
+}
+
+func perSecond(b *testing.B) {
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/1e6, "M/s")
+}
+
+func BenchmarkApplyCreate(b *testing.B) {
+	d := openWith(b, Config{Dir: b.TempDir(), Logger: quiet(), Caches: allCaches})
+	changes := make([]Numbered, 0, 1000)
+	for i := range b.N {
+		changes = append(changes, Numbered{uint64(i) + 1, Change{Op: Create, Entry: Entry{Name: benchName(i), IDs: IDs{RW: uint64(i) + 1}}}})
+		if len(changes) == cap(changes) || i == b.N-1 {
+			if _, err := d.ApplyAll(changes); err != nil {
+				b.Fatal(err)
+			}
+			changes = changes[:0]
+		}
+	}
+}

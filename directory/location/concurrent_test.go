@@ -1,0 +1,160 @@
+package location
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+const (
+	concurrentNames   = 40
+	concurrentReaders = 3
+	concurrentChanges = 400
+)
+
+// TestNoReaderSeesThePast lets readers look names up by all roads while one writer
+// creates, moves and deletes them. Each entry says in its flags at which revision
+// it was written. A reader that saw revision R published before it asked must not
+// be answered as of before R: not with an older entry, and not with an absence
+// that had ended.
+func TestNoReaderSeesThePast(t *testing.T) {
+	d := openTest(t)
+	var (
+		group sync.WaitGroup
+		done  atomic.Bool
+		// By name: the revision of its last published change, doubled, and whether
+		// it is there in the lowest bit.
+		published [concurrentNames]atomic.Uint64
+	)
+	for seed := range uint64(concurrentReaders) {
+		group.Go(func() {
+			r := rand.New(rand.NewPCG(seed, 1))
+			var v View
+			for !done.Load() {
+				i := r.IntN(concurrentNames)
+				before := published[i].Load()
+				flags, ok, err := lookSomehow(d, r, i, &v)
+				after := published[i].Load()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if ok && uint64(flags) < before>>1 {
+					t.Errorf("seed %d: n%d is answered as of revision %d, after %d was published", seed, i, flags, before>>1)
+					return
+				}
+				// The writer may be one step ahead of what it has published, so an
+				// absence only counts if the next change was not under way.
+				if !ok && before&1 == 1 && after == before && d.Revision() == before>>1 {
+					t.Errorf("seed %d: n%d is answered absent at revision %d", seed, i, d.Revision())
+					return
+				}
+			}
+		})
+	}
+	there := make([]bool, concurrentNames)
+	r := rand.New(rand.NewPCG(7, 7))
+	for range concurrentChanges {
+		i := r.IntN(concurrentNames)
+		revision := d.Revision() + 1
+		name, flags := fmt.Sprintf("n%d", i), uint32(revision)
+		c := Change{Op: Create, Entry: Entry{Name: name, IDs: IDs{RW: uint64(i) + 1}, Flags: flags, Sites: make([]Site, r.IntN(9))}}
+		for j := range c.Entry.Sites {
+			c.Entry.Sites[j] = Site{Server: "s1", Partition: flags, Flags: flags}
+		}
+		if there[i] {
+			c.Op = Delete
+			c.Name = name
+			if r.IntN(2) == 0 {
+				c.Op = Update
+				c.Patch = Patch{SetFlags: flags, ClearFlags: ^flags}
+			}
+		}
+		do(t, d, c)
+		there[i] = c.Op != Delete
+		state := revision << 1
+		if there[i] {
+			state |= 1
+		}
+		published[i].Store(state)
+	}
+	done.Store(true)
+	group.Wait()
+}
+
+// lookSomehow looks the i-th name up, by one of all the ways there are.
+func lookSomehow(d *Directory, r *rand.Rand, i int, v *View) (flags uint32, ok bool, err error) {
+	name := fmt.Sprintf("n%d", i)
+	switch r.IntN(4) {
+	case 0:
+		err = d.Lookup(name, v)
+	case 1:
+		err = d.LookupID(uint64(i)+1, v)
+	case 2:
+		d.LookupAll([]string{name}, func(_ int, found *View, e error) { *v, err = *found, e })
+	default:
+		if _, err = d.ResolveID(name); err == nil {
+			err = d.Lookup(name, v)
+		}
+	}
+	if errors.Is(err, ErrNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	if string(v.Name()) != name || v.IDs().RW != uint64(i)+1 {
+		return 0, false, fmt.Errorf("asked for %s, got %+v", name, v.Entry())
+	}
+	for j := range v.Sites() {
+		if s := v.Site(j); s.Server != "s1" || s.Partition != s.Flags {
+			return 0, false, fmt.Errorf("%s is torn: %+v", name, v.Entry())
+		}
+	}
+	return v.Flags(), true, nil
+}
+
+// TestRestoreWhileReading restores again and again under readers, who must always
+// see one of the two databases, and the restored one after the last time.
+func TestRestoreWhileReading(t *testing.T) {
+	d := openTest(t)
+	create(t, d, "a", IDs{RW: 1})
+	if err := d.Backup("with"); err != nil {
+		t.Fatal(err)
+	}
+	do(t, d, Change{Op: Delete, Name: "a"})
+	if err := d.Backup("without"); err != nil {
+		t.Fatal(err)
+	}
+	var (
+		group sync.WaitGroup
+		done  atomic.Bool
+	)
+	for range concurrentReaders {
+		group.Go(func() {
+			var v View
+			for !done.Load() {
+				if err := errors.Join(ignoreAbsence(d.Lookup("a", &v)), ignoreAbsence(d.LookupID(1, &v))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 5 {
+		if err := d.Restore("with"); err != nil {
+			t.Fatal(err)
+		}
+		mustGet(t, d, "a")
+		mustGet(t, d, "1")
+		if err := d.Restore("without"); err != nil {
+			t.Fatal(err)
+		}
+		mustBeAbsent(t, d, "a", "1")
+	}
+	done.Store(true)
+	group.Wait()
+}
