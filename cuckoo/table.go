@@ -219,14 +219,6 @@ func (t *Table) keyAt(p place) Key {
 	return Key{atomic.LoadUint64(&s[0]), atomic.LoadUint64(&s[1])}
 }
 
-// bucketOf is the first group of the bucket that a slot is in.
-func (t *Table) bucketOf(p place) uint64 {
-	if t.wide {
-		return p.group() &^ 1
-	}
-	return p.group()
-}
-
 // otherBucket is the bucket that the entry in p may move to.
 func (t *Table) otherBucket(p place) uint64 {
 	first, second := t.buckets(t.keyAt(p))

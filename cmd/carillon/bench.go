@@ -15,6 +15,9 @@ import (
 	"carillon/directory/measure"
 )
 
+// smallestBench is how many entries take more room than Pebble's cache by far.
+const smallestBench = 100_000
+
 func benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -30,12 +33,11 @@ while at it. The figures are those of the documentation, under the same names.`,
 
 func benchDirectoryCommand() *cobra.Command {
 	var (
-		dir         string
-		entries     int
-		asJSON      bool
-		quick       bool
-		seed        uint64
-		smallestRun = 100_000
+		dir     string
+		entries int
+		asJSON  bool
+		quick   bool
+		seed    uint64
 	)
 	cmd := &cobra.Command{
 		Use:   "directory",
@@ -53,8 +55,8 @@ removed at the end.`,
 				scale = measure.Quick()
 			}
 			if cmd.Flags().Changed("entries") {
-				if entries < smallestRun {
-					return fmt.Errorf("--entries %d: want at least %d, so that they do not fit Pebble's cache", entries, smallestRun)
+				if entries < smallestBench {
+					return fmt.Errorf("--entries %d: want at least %d, so that they do not fit Pebble's cache", entries, smallestBench)
 				}
 				scale.Entries = entries
 			}
@@ -69,7 +71,7 @@ removed at the end.`,
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", os.TempDir(), "where to make a temporary folder for the files")
-	cmd.Flags().IntVar(&entries, "entries", measure.Full().Entries, "of the directory; with --quick, if not given, a quarter")
+	cmd.Flags().IntVar(&entries, "entries", measure.Full().Entries, "of the directory; with --quick an eighth, if not given")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object a figure and line")
 	cmd.Flags().BoolVar(&quick, "quick", false, "the same figures in less than 50 seconds, from less of everything")
 	cmd.Flags().Uint64Var(&seed, "seed", 1, "of the random names and orders")

@@ -123,7 +123,8 @@ func directoryPut(client *directoryClient) *cobra.Command {
 		Long: `Create an entry; with --version, replace the one that has this version (it is
 compare-and-set: nobody else's change is overwritten). With - entries are read as
 JSON from standard input, one after the other, each created or, if it has a version,
-replaced.`,
+replaced. A site on a server whose name has a colon is written with its flags, in
+hexadecimal: host:9000:2:0x0.`,
 		Example: `  carillon directory put root.cell --rw 7 --ro 8 --site s1:0 --site s2:0:0x1
   carillon directory put root.cell --rw 7 --site s2:0 --version 12
   carillon directory get root.cell --json | sed s/s1/s2/ | carillon directory put -`,
@@ -213,9 +214,8 @@ func ownerQuery(owner string) url.Values {
 	return url.Values{"owner": {owner}}
 }
 
-// parseSite reads server:partition[:flags]. A server's name may have colons, as in
-// host:port:partition:flags, so numbers are taken from the end: flags only where
-// they begin with 0x, or where the server would have none otherwise.
+// parseSite reads server:partition[:flags]. The name of a server may have colons,
+// as host:9000 has; behind such a one flags are needed, and begin with 0x.
 func parseSite(s string) (location.Site, error) {
 	parts := strings.Split(s, ":")
 	var site location.Site

@@ -110,7 +110,7 @@ func printEntries(w io.Writer, entries []location.Entry) {
 	fmt.Fprintln(w, "name\trw\tro\tbk\tflags\tversion\tmodified\tsites\tlock")
 	for i := range entries {
 		e := &entries[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%#x\t%d\t%s\t%s\t%s\n", e.Name, orDash(e.IDs.RW), orDash(e.IDs.RO), orDash(e.IDs.BK),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t0x%x\t%d\t%s\t%s\t%s\n", e.Name, orDash(e.IDs.RW), orDash(e.IDs.RO), orDash(e.IDs.BK),
 			e.Flags, e.Version, moment(e.Modified), siteList(e.Sites), lockText(e.Lock))
 	}
 }
@@ -130,8 +130,8 @@ func siteList(sites []location.Site) string {
 	texts := make([]string, len(sites))
 	for i, s := range sites {
 		texts[i] = fmt.Sprintf("%s:%d", s.Server, s.Partition)
-		if s.Flags != 0 {
-			texts[i] += fmt.Sprintf(":%#x", s.Flags)
+		if s.Flags != 0 || strings.Contains(s.Server, ":") {
+			texts[i] += fmt.Sprintf(":0x%x", s.Flags)
 		}
 	}
 	return strings.Join(texts, " ")

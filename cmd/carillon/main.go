@@ -30,7 +30,7 @@ then open the address it prints.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), agentCommand(), queryCommand(), verifyCommand(), versionCommand())
+	root.AddCommand(serveCommand(), agentCommand(), queryCommand(), directoryCommand(), verifyCommand(), benchCommand(), versionCommand())
 	return root
 }
 

@@ -78,7 +78,7 @@ func TestRestartGoesOn(t *testing.T) {
 	m := start(t, w, configOf(w.connect(t), d))
 	m.do(t, createOf("alpha", 1))
 	m.stop()
-	if err := <-m.ended; !errors.Is(err, context.Canceled) {
+	if err := m.end(t); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Run = %v", err)
 	}
 	if s := m.Status(); s.Live || s.Reason == "" || !d.Stats().NegativesOff {
@@ -140,7 +140,7 @@ func TestNewerVersionEndsRun(t *testing.T) {
 	if _, err := m.jetstream.Publish(within(t), changeSubject, reseal(message, messageVersion+1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-m.ended; !errors.Is(err, ErrVersion) {
+	if err := m.end(t); !errors.Is(err, ErrVersion) {
 		t.Fatalf("Run = %v", err)
 	}
 	if err := m.Current(within(t)); !errors.Is(err, ErrEnded) || !errors.Is(err, ErrVersion) {
@@ -157,7 +157,7 @@ func TestDirectoryErrorEndsRun(t *testing.T) {
 	if _, err := m.Propose(within(t), createOf("beta", 1)); !errors.Is(err, ErrUnknown) || !errors.Is(err, location.ErrClosed) {
 		t.Fatalf("Propose = %v", err)
 	}
-	if err := <-m.ended; !errors.Is(err, location.ErrClosed) {
+	if err := m.end(t); !errors.Is(err, location.ErrClosed) {
 		t.Fatalf("Run = %v", err)
 	}
 }
@@ -224,6 +224,7 @@ func TestConnectionCut(t *testing.T) {
 }
 
 func TestServerRestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := &wire{server: startServer(t, dir)}
 	m := start(t, w, configOf(w.connect(t), openDirectory(t, t.TempDir())))
@@ -234,7 +235,7 @@ func TestClosedConnectionEndsRun(t *testing.T) {
 	m := startSingle(t)
 	m.awaitLive(t, true)
 	m.connection.Close()
-	if err := <-m.ended; !errors.Is(err, errAway) {
+	if err := m.end(t); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Fatalf("Run = %v", err)
 	}
 	if s := m.Status(); s.Live {
@@ -244,6 +245,7 @@ func TestClosedConnectionEndsRun(t *testing.T) {
 
 // TestStreamThatDoesNotAnswer: the connection is there, the stream is not.
 func TestStreamThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	m := startSingle(t)
 	m.awaitLive(t, true)
 	if err := m.wire.server.DisableJetStream(); err != nil {
@@ -284,12 +286,10 @@ func TestBarriers(t *testing.T) {
 	barriers := &Node{connection: m.connection, jetstream: m.jetstream, replicas: 3}
 	for range 10 {
 		m.do(t, location.Change{Op: location.NewID, Count: 1})
+		at, _ := m.progress.look()
 		last, err := barriers.lastSequence(within(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if at, _ := m.progress.look(); last < at {
-			t.Fatalf("bound is %d, but %d is applied", last, at)
+		if err != nil || last < at {
+			t.Fatalf("bound is %d, %v, but %d was applied before", last, err, at)
 		}
 	}
 	stream, err := m.jetstream.Stream(within(t), streamName)

@@ -98,9 +98,9 @@ func (w *wire) set(s *server.Server) {
 
 func (w *wire) connect(t testing.TB) *nats.Conn {
 	t.Helper()
-	c, err := nats.Connect("", nats.InProcessServer(w), nats.MaxReconnects(-1),
-		nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1), nats.CustomReconnectDelay(
-			func(int) time.Duration { return 10 * time.Millisecond }))
+	c, err := nats.Connect("", nats.InProcessServer(w), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
+		nats.CustomReconnectDelay(func(int) time.Duration { return 10 * time.Millisecond }),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // cuts are meant
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +150,18 @@ func startSingle(t testing.TB) *member {
 	t.Helper()
 	w := &wire{server: startServer(t, t.TempDir())}
 	return start(t, w, configOf(w.connect(t), openDirectory(t, t.TempDir())))
+}
+
+// end waits until Run returns, and returns what it returned.
+func (m *member) end(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-m.ended:
+		return err
+	case <-within(t).Done():
+		t.Fatal("Run did not return")
+		return nil
+	}
 }
 
 func (m *member) do(t testing.TB, c location.Change) location.Result {

@@ -66,6 +66,8 @@ func (n *Node) read(ctx context.Context) error {
 			return stop.error
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case n.connection.IsClosed():
+			return fmt.Errorf("reading the directory's feed: %w", nats.ErrConnectionClosed)
 		}
 		at, _ := n.progress.look()
 		if at != before || errors.Is(err, errRestart) {

@@ -129,8 +129,11 @@ func (n *Node) retry(ctx context.Context, do func(context.Context) error) error 
 			err = do(attempt)
 			cancel()
 		}
-		if err == nil || n.connection.IsClosed() || permanent(err) {
+		switch {
+		case err == nil || permanent(err):
 			return err
+		case n.connection.IsClosed():
+			return fmt.Errorf("%w: %w", nats.ErrConnectionClosed, err)
 		}
 		select {
 		case <-ctx.Done():
@@ -144,8 +147,8 @@ func (n *Node) retry(ctx context.Context, do func(context.Context) error) error 
 
 // Codes of JetStream's answers that the client library has no names for.
 const (
-	codeNoPeers       jetstream.ErrorCode = 10005 // yet: the cluster is forming
-	codeNotAClustered jetstream.ErrorCode = 10074 // replicas wanted of a single server
+	codeNoPeers      jetstream.ErrorCode = 10005 // yet: the cluster is forming
+	codeNotClustered jetstream.ErrorCode = 10074 // replicas wanted of a single server
 )
 
 // permanent tells errors that the same request would get again.
@@ -154,6 +157,6 @@ func permanent(err error) bool {
 		return true
 	}
 	var refused *jetstream.APIError
-	return errors.As(err, &refused) && (refused.ErrorCode == codeNotAClustered ||
+	return errors.As(err, &refused) && (refused.ErrorCode == codeNotClustered ||
 		refused.Code == 400 && refused.ErrorCode != codeNoPeers)
 }

@@ -21,6 +21,8 @@ import (
 	"carillon/directory/location"
 )
 
+var _ Feed = (*feed.Node)(nil)
+
 // directFeed applies a change as soon as it is proposed.
 type directFeed struct {
 	directory *location.Directory

@@ -15,7 +15,7 @@ type collector struct {
 	slotBytes, stale, squeezed, refusedFills                                       *prometheus.Desc // by cache
 	disk, changes                                                                  *prometheus.Desc
 	lists, entries, servers, diskBytes, stopped, negativesOff                      *prometheus.Desc
-	revision, feedLast, feedLive                                                   *prometheus.Desc
+	revision, feedLast, feedLive, feedDamaged                                      *prometheus.Desc
 }
 
 func newCollector(config Config) *collector {
@@ -46,6 +46,7 @@ func newCollector(config Config) *collector {
 		negativesOff:  desc("negatives_off", "1 while absences are not answered from cache, because the feed is not live."),
 		revision:      desc("revision", "Revision of the last change applied here."),
 		feedLast:      desc("feed_last_revision", "Revision of the last change known to be in the feed."),
+		feedDamaged:   desc("feed_damaged_messages_total", "Messages of the feed that could not be decoded."),
 		feedLive:      desc("feed_live", "1 while the feed is provably live."),
 	}
 }
@@ -55,7 +56,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.lookups, c.entriesCached, c.slots, c.bytes, c.inserts, c.evictions, c.invalidations, c.kicks,
 		c.slotBytes, c.stale, c.squeezed, c.refusedFills, c.disk, c.changes,
-		c.lists, c.entries, c.servers, c.diskBytes, c.stopped, c.negativesOff, c.revision, c.feedLast, c.feedLive,
+		c.lists, c.entries, c.servers, c.diskBytes, c.stopped, c.negativesOff, c.revision, c.feedLast, c.feedLive, c.feedDamaged,
 	} {
 		out <- d
 	}
@@ -98,6 +99,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	out.gauge(c.negativesOff, truth(d.NegativesOff))
 	out.gauge(c.revision, float64(d.Revision))
 	out.gauge(c.feedLast, float64(s.Feed.Last))
+	out.count(c.feedDamaged, s.Feed.Damaged)
 	out.gauge(c.feedLive, truth(s.Feed.Live))
 }
 

@@ -36,11 +36,14 @@ func (a *API) lookup(r *http.Request) (answer, error) {
 		return answer{}, bad("%d names at once, want at most %d", len(body.Names), MaxNames)
 	}
 	entries := make([]*location.Entry, len(body.Names))
-	var failed error
-	a.config.Directory.LookupAll(body.Names, func(i int, v *location.View, err error) {
+	var (
+		view   location.View
+		failed error
+	)
+	a.config.Directory.LookupAll(body.Names, &view, func(i int, err error) {
 		switch {
 		case err == nil:
-			entry := v.Entry()
+			entry := view.Entry()
 			entries[i] = &entry
 		case errors.Is(err, location.ErrNotFound), errors.Is(err, location.ErrBadName):
 		case failed == nil:

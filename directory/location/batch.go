@@ -127,12 +127,11 @@ func ignoreAbsence(err error) error {
 	return err
 }
 
-// LookupAll looks many names up and calls each with every one's outcome, in order:
-// a View that is good during the call, or the error that Lookup would return.
-func (d *Directory) LookupAll(names []string, each func(i int, v *View, err error)) {
+// LookupAll looks many names up. In order, it puts each entry into v and calls each
+// with the name's position and the error that Lookup would return.
+func (d *Directory) LookupAll(names []string, v *View, each func(i int, err error)) {
 	var (
 		b    batch
-		v    View
 		base int
 	)
 	for base < len(names) {
@@ -141,7 +140,7 @@ func (d *Directory) LookupAll(names []string, each func(i int, v *View, err erro
 			d.start(&b, names[base:base+n])
 		}
 		for i := range n {
-			each(base+i, &v, d.finish(&b, i, names[base+i], &v))
+			each(base+i, d.finish(&b, i, names[base+i], v))
 		}
 		base += n
 	}

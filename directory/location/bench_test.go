@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -22,42 +24,66 @@ func benchEntries(b *testing.B) int {
 
 func benchName(i int) string { return fmt.Sprintf("vol.%016x", uint64(i)*0x9e3779b97f4a7c15) } // 20 bytes
 
-// benchOpen makes a directory on real files with n entries of two sites each.
-func benchOpen(b *testing.B, caches Caches) (*Directory, []string) {
-	b.Helper()
-	n := benchEntries(b)
-	d := openWith(b, Config{Dir: b.TempDir(), Logger: quiet(), Caches: caches, BlockCacheBytes: 8 << 20})
-	do(b, d, Change{Op: RegisterServer, Name: "s1"})
+// benchNames are n names in random order, one behind the other in memory: fetching
+// them is not what is measured.
+func benchNames(n int) []string {
 	names := make([]string, n)
-	var changes []Numbered
 	for i := range names {
 		names[i] = benchName(i)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	r.Shuffle(n, func(i, j int) { names[i], names[j] = names[j], names[i] })
+	packed := strings.Join(names, "")
+	for i := range names {
+		names[i] = packed[20*i : 20*i+20]
+	}
+	return names
+}
+
+// benchFull is a directory whose caches know all names: entries of two sites each,
+// or as absences those of benchAbsent. They are filled past the disk.
+func benchFull(b *testing.B, names []string) *Directory {
+	b.Helper()
+	bits := bitsFor(len(names))
+	d := openWith(b, Config{Dir: b.TempDir(), Logger: quiet(), Caches: Caches{Names: bits, AbsentNames: bits}})
+	r := record{siteCount: 2}
+	for i, name := range names {
+		r.name, r.ids = newText(name), [idKinds]uint64{uint64(i)*3 + 1, uint64(i)*3 + 2}
+		d.names.fill(d.names.key(query{name: name}), 0, &r)
+	}
+	for _, name := range benchAbsent(names) {
+		d.names.fill(d.names.key(query{name: name}), 0, nil)
+	}
+	s := d.Stats().Names
+	b.Logf("%d entries, %d absences cached in %d MB", s.Positive.Entries, s.Negative.Entries,
+		(s.Positive.Bytes+s.SlotBytes+s.Negative.Bytes)>>20)
+	return d
+}
+
+// benchOnDisk is a directory on real files without caches, and with a block cache
+// too small for it.
+func benchOnDisk(b *testing.B, names []string) *Directory {
+	b.Helper()
+	d := openWith(b, Config{Dir: b.TempDir(), Logger: quiet(), BlockCacheBytes: 1 << 20})
+	do(b, d, Change{Op: RegisterServer, Name: "s1"})
+	sorted := slices.Sorted(slices.Values(names)) // faster to create
+	var changes []Numbered
+	for i, name := range sorted {
 		changes = append(changes, Numbered{uint64(i) + 2, Change{Op: Create, Entry: Entry{
-			Name: names[i], IDs: IDs{RW: uint64(i)*3 + 1, RO: uint64(i)*3 + 2},
+			Name: name, IDs: IDs{RW: uint64(i)*3 + 1, RO: uint64(i)*3 + 2},
 			Sites: []Site{{Server: "s1", Partition: uint32(i % 100)}, {Server: "s1", Partition: uint32(i % 99)}},
 		}}})
-		if len(changes) == MaxChanges || i == n-1 {
+		if len(changes) == MaxChanges || i == len(sorted)-1 {
 			if _, err := d.ApplyAll(changes); err != nil {
 				b.Fatal(err)
 			}
 			changes = changes[:0]
 		}
 	}
-	r := rand.New(rand.NewPCG(1, 2))
-	r.Shuffle(n, func(i, j int) { names[i], names[j] = names[j], names[i] })
-	// Copies in the new order: the caller's names are not what is measured.
-	packed := ""
-	{
-		all := make([]byte, 0, 20*n)
-		for _, name := range names {
-			all = append(all, name...)
-		}
-		packed = string(all)
+	if err := d.db.Flush(); err != nil {
+		b.Fatal(err)
 	}
-	for i := range names {
-		names[i] = packed[20*i : 20*i+20]
-	}
-	return d, names
+	return d
 }
 
 // bitsFor is the size of a cache that n entries fill to at most 0.95.
@@ -77,24 +103,10 @@ func benchAbsent(names []string) []string {
 	return absent
 }
 
-// warm fills the caches and says what they take.
-func warm(b *testing.B, d *Directory, names []string) {
-	for _, name := range names {
-		if _, err := d.ResolveID(name); ignoreAbsence(err) != nil {
-			b.Fatal(err)
-		}
-	}
-	s := d.Stats().Names
-	b.Logf("%d entries, %d absences cached in %d MB", s.Positive.Entries, s.Negative.Entries,
-		(s.Positive.Bytes+s.SlotBytes+s.Negative.Bytes)>>20)
-}
-
 func BenchmarkCached(b *testing.B) {
-	bits := bitsFor(benchEntries(b))
-	d, names := benchOpen(b, Caches{Names: bits, AbsentNames: bits})
+	names := benchNames(benchEntries(b))
 	absent := benchAbsent(names)
-	warm(b, d, names)
-	warm(b, d, absent)
+	d := benchFull(b, names)
 	b.Run("ResolveID", func(b *testing.B) { resolveEach(b, d, names) })
 	b.Run("absent", func(b *testing.B) { resolveEach(b, d, absent) })
 	b.Run("Lookup", func(b *testing.B) {
@@ -111,10 +123,8 @@ func BenchmarkCached(b *testing.B) {
 }
 
 func BenchmarkUncached(b *testing.B) {
-	d, names := benchOpen(b, Caches{})
-	if err := d.db.Flush(); err != nil {
-		b.Fatal(err)
-	}
+	names := benchNames(benchEntries(b))
+	d := benchOnDisk(b, names)
 	b.Run("ResolveID", func(b *testing.B) { resolveEach(b, d, names) })
 	b.Run("absent", func(b *testing.B) { resolveEach(b, d, benchAbsent(names)) })
 }

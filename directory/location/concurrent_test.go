@@ -94,7 +94,7 @@ func lookSomehow(d *Directory, r *rand.Rand, i int, v *View) (flags uint32, ok b
 	case 1:
 		err = d.LookupID(uint64(i)+1, v)
 	case 2:
-		d.LookupAll([]string{name}, func(_ int, found *View, e error) { *v, err = *found, e })
+		d.LookupAll([]string{name}, v, func(_ int, e error) { err = e })
 	default:
 		if _, err = d.ResolveID(name); err == nil {
 			err = d.Lookup(name, v)

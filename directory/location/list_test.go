@@ -110,7 +110,8 @@ func TestLookupAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := 0
-		d.LookupAll(names, func(i int, v *View, err error) {
+		var v View
+		d.LookupAll(names, &v, func(i int, err error) {
 			if i != next {
 				t.Fatalf("name %d after %d", i, next-1)
 			}

@@ -58,8 +58,8 @@ func newPositive(config cuckoo.Config) (*positive, error) {
 		table: table,
 		// One more than the table has places: a fill takes its slot before it
 		// learns which one the table lets go.
-		small: arena{words: make([]uint64, (entries+1)*smallWords), size: smallWords},
-		large: arena{words: make([]uint64, large*largeWords), size: largeWords, owners: make([]cuckoo.Key, large)},
+		small: arena{words: newMemory((entries + 1) * smallWords), size: smallWords},
+		large: arena{words: newMemory(large * largeWords), size: largeWords, owners: make([]cuckoo.Key, large)},
 	}, nil
 }
 
@@ -68,7 +68,7 @@ func newTable(config cuckoo.Config) (*cuckoo.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cuckoo.New(make([]uint64, words), config)
+	return cuckoo.New(newMemory(words), config)
 }
 
 // The value of the table: the slot's number, and in the lowest bit its size.

@@ -21,9 +21,9 @@ const (
 	// some of what is put in pushes other entries out.
 	fullest = 0.96
 
-	// createCacheBytes holds all filters of the database, so that creating random
-	// names does not read one from disk each time.
-	createCacheBytes = 512 << 20
+	// createCacheBytes is Pebble's cache an entry while it is created: room for all
+	// filters of the database, or each random name would read some from disk.
+	createCacheBytes = 64
 )
 
 func open(c Config, caches location.Caches, blockCacheBytes int64) (*location.Directory, error) {
@@ -46,7 +46,7 @@ func cacheBits(entries int) int {
 
 // create makes the directory, of all names in the population.
 func create(ctx context.Context, c Config, p *population) (err error) {
-	d, err := open(c, location.Caches{}, createCacheBytes)
+	d, err := open(c, location.Caches{}, int64(createCacheBytes*p.created.len()))
 	if err != nil {
 		return err
 	}

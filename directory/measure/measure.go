@@ -43,7 +43,7 @@ func Full() Scale {
 // Quick takes less than 50 seconds.
 func Quick() Scale {
 	s := Full()
-	s.Entries, s.Rounds, s.Uncached, s.OldLookups, s.LoadBits = 500_000, 5, 10_000, 1_000, 17
+	s.Entries, s.Rounds, s.Uncached, s.OldLookups, s.LoadBits = 250_000, 5, 10_000, 1_000, 17
 	return s
 }
 

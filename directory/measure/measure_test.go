@@ -11,7 +11,7 @@ import (
 // small is a scale of a second or so. Its figures mean nothing.
 func small() Scale {
 	return Scale{
-		Entries: 6000, Rounds: 2, BlockCacheBytes: 32 << 10, Uncached: 200,
+		Entries: 2000, Rounds: 2, BlockCacheBytes: 32 << 10, Uncached: 100,
 		OldEntries: 20_000, OldLookups: 50, LoadBits: 10, LoadSeeds: 2,
 	}
 }
