@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 
-RACE = ./agent/... ./directory/... ./journal/... ./partition/... ./query/... ./receive/... ./rejects/... ./server/... ./store/...
+RACE = ./agent/... ./cuckoo/... ./directory/... ./journal/... ./partition/... ./query/... ./receive/... ./rejects/... ./server/... ./store/...
 FUZZTIME ?= 20s
 
 .PHONY: help run build test race fuzz bench lint generate

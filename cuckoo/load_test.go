@@ -15,32 +15,32 @@ func fill(t *testing.T, c Config) (*Table, float64) {
 func TestLoadAtFirstRefusal(t *testing.T) {
 	goal := map[int]float64{4: 0.97, 8: 0.99}
 	bothWidths(t, func(t *testing.T, slots int) {
+		least := 1.0
 		for seed := range uint64(10) {
-			table, load := fill(t, Config{Bits: 16, Slots: slots, Seed: seed})
+			table, load := fill(t, Config{Bits: 14, Slots: slots, Seed: seed})
 			if load < goal[slots] {
 				t.Errorf("seed %d: full at %.4f", seed, load)
 			}
-			if seed == 0 {
-				t.Logf("full at %.4f, chains %v", load, table.Stats().Chains)
-			}
+			least = min(least, load)
 			for i := range uint64(table.Len()) {
 				if v, ok := table.Get(table.KeyUint64(i)); v != i || !ok {
 					t.Fatalf("seed %d: key %d is lost", seed, i)
 				}
 			}
 		}
+		t.Logf("the first of the ten was full at %.4f", least)
 	})
 }
 
 func TestCacheEvictsNothingBelowItsMark(t *testing.T) {
 	bothWidths(t, func(t *testing.T, slots int) {
-		table := newTable(t, Config{Bits: 16, Slots: slots})
-		for i := range uint64(1 << 16 * 30 / 32) {
+		table := newTable(t, Config{Bits: 14, Slots: slots})
+		for i := range uint64(1 << 14 * 30 / 32) {
 			if v, evicted := table.Put(table.KeyUint64(i), i); evicted {
 				t.Fatalf("%d fell out at load %.4f", v, table.Stats().Load)
 			}
 		}
-		for i := range uint64(4 << 16) {
+		for i := range uint64(4 << 14) {
 			table.Put(table.KeyUint64(i), i)
 		}
 		if s := table.Stats(); s.Load < 0.99 {

@@ -36,7 +36,7 @@ type Scale struct {
 func Full() Scale {
 	return Scale{
 		Entries: 2_000_000, Rounds: 7, BlockCacheBytes: 8 << 20, Uncached: 20_000,
-		OldEntries: 1_700_000, OldLookups: 2_000, LoadBits: 21, LoadSeeds: 10,
+		OldEntries: 1_700_000, OldLookups: 2_000, LoadBits: 20, LoadSeeds: 10,
 	}
 }
 
