@@ -96,14 +96,7 @@ func (p *Partition) Seal(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case <-done:
-		return nil
-	case <-p.stopped:
-		return p.errStopped()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return p.await(ctx, done)
 }
 
 // Settle returns when everything this process acknowledged before the call can

@@ -60,6 +60,11 @@ func (p *Partition) settle(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return p.await(ctx, done)
+}
+
+// await waits for the loop to close done.
+func (p *Partition) await(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 		return nil
