@@ -18,8 +18,9 @@ func (t *Table) Get(k Key) (value uint64, ok bool) {
 	return value, ok
 }
 
-// Peek is Get for callers that count hits and misses themselves: it is in no
-// statistics, which is a fifth of the time of a hit in a large table.
+// Peek is Get for callers that count hits and misses themselves, or not at all.
+// Counting is one atomic addition, which the core cannot overlap with the next
+// look-up: 10 to 30 % of the time of a hit in a large table.
 func (t *Table) Peek(k Key) (value uint64, ok bool) {
 	g0, g1 := t.buckets(k)
 	if t.wide {

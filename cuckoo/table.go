@@ -121,7 +121,8 @@ func Words(c Config) (int, error) {
 
 // New makes a table over memory, which it keeps. Zero memory is an empty table;
 // memory of a table of equal Config, also one whose writer was killed, is that
-// table with its entries. The memory needs 8-byte alignment, and is fastest with 64.
+// table with its entries; nobody may be writing to it meanwhile. The memory is fastest
+// when aligned to 64 bytes.
 // The errors wrap ErrConfig or ErrForeign.
 func New(memory []uint64, c Config) (*Table, error) {
 	words, err := Words(c)

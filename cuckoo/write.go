@@ -6,7 +6,8 @@ import (
 )
 
 // Insert sets the value of k, which may be new or not. If no chain of moves leads
-// to an empty slot it answers ErrFull and the table is as it was.
+// to an empty slot it answers ErrFull and holds what it held. A new entry counts as
+// referenced, so that a reader of a map has nothing to write.
 func (t *Table) Insert(k Key, value uint64) error {
 	if p, ok := t.locate(k); ok {
 		t.replace(p, value)
@@ -17,7 +18,7 @@ func (t *Table) Insert(k Key, value uint64) error {
 		t.written.refused.Add(1)
 		return ErrFull
 	}
-	t.show(p, k, value, 0)
+	t.show(p, k, value, p.refBit())
 	t.written.inserted(moves)
 	return nil
 }

@@ -17,11 +17,11 @@ type batch struct {
 	keys    [batchNames]cuckoo.Key
 	values  [batchNames]uint64
 	found   [batchNames]bool
-	touched uint64 // of the slots' first words; keeps the loads
+	touched uint64 // sum of what touch loaded, so that it does load
 }
 
-// start finds the slots of up to batchNames names, and touches them. Queries by id
-// look their own caches up, one by one, and are not found here.
+// start looks up to batchNames names up in the table. Queries by id have another
+// table, are looked up one by one, and are not found here.
 func (d *Directory) start(b *batch, names []string) {
 	table := d.names.positive.table
 	for i, name := range names {
@@ -34,9 +34,15 @@ func (d *Directory) start(b *batch, names []string) {
 	}
 	n := len(names)
 	table.GetBatch(b.keys[:n], b.values[:n], b.found[:n])
+}
+
+// touch loads the first line of the first n names' slots, all at once. If only ids
+// are wanted that is of those whose ids are not in the value.
+func (b *batch) touch(p *positive, n int, idsOnly bool) {
 	for i := range n {
-		if b.found[i] {
-			b.touched += atomic.LoadUint64(&d.names.positive.slot(b.values[i])[0])
+		v := value(b.values[i])
+		if _, known := v.ids(); b.found[i] && !(idsOnly && known) {
+			b.touched += atomic.LoadUint64(&p.slot(v)[0])
 		}
 	}
 }
@@ -66,12 +72,12 @@ func (d *Directory) resolveSome(b *batch, names []string, ids []IDs, found []boo
 		return nil
 	}
 	d.start(b, names)
+	b.touch(d.names.positive, len(names), true)
 	missing := 0
 	for i := range names {
 		found[i] = false
 		if b.found[i] {
-			kinds, head, ok := readIDs(d.names.positive.slot(b.values[i]), b.queries[i])
-			if ok && judge(head) == hit {
+			if kinds, verdict := d.names.positive.idsOf(value(b.values[i]), b.queries[i]); verdict == hit {
 				ids[i], found[i] = idsOf(kinds), true
 				continue
 			}
@@ -138,6 +144,7 @@ func (d *Directory) LookupAll(names []string, v *View, each func(i int, err erro
 		n := min(len(names)-base, batchNames)
 		if d.names.positive != nil {
 			d.start(&b, names[base:base+n])
+			b.touch(d.names.positive, n, false)
 		}
 		for i := range n {
 			each(base+i, d.finish(&b, i, names[base+i], v))
@@ -147,15 +154,15 @@ func (d *Directory) LookupAll(names []string, v *View, each func(i int, err erro
 }
 
 // finish completes the look-up of one name of a started batch.
-func (d *Directory) finish(b *batch, i int, name string, v *View) error {
+func (d *Directory) finish(b *batch, i int, name string, view *View) error {
 	if b.found[i] {
 		var words [largeWords]uint64
-		head, ok := read(d.names.positive.slot(b.values[i]), b.queries[i], &words)
-		if ok && judge(head) == hit {
-			unpack(&words, &v.record)
-			v.servers = d.servers.Load()
+		v := value(b.values[i])
+		if v&isStale == 0 && read(d.names.positive.slot(v), b.queries[i], &words) {
+			unpack(&words, &view.record)
+			view.servers = d.servers.Load()
 			return nil
 		}
 	}
-	return d.Lookup(name, v)
+	return d.Lookup(name, view)
 }

@@ -63,20 +63,43 @@ func TestSlotsRoundTrip(t *testing.T) {
 			words [largeWords]uint64
 			got   record
 		)
-		if _, ok := read(slot, query{name: name}, &words); !ok {
+		if !read(slot, query{name: name}, &words) {
 			t.Fatal("not the name that was written")
 		}
 		if unpack(&words, &got); got != *want {
 			t.Fatalf("got %+v, want %+v", got, *want)
 		}
-		if ids, _, ok := readIDs(slot, query{name: name}); !ok || ids != want.ids {
+		if ids, ok := readIDs(slot, query{name: name}); !ok || ids != want.ids {
 			t.Fatalf("got ids %v, want %v", ids, want.ids)
 		}
 		other := drawText(t, "other", 1)
-		if _, ok := read(slot, query{name: other.String()}, &words); ok != (other == want.name) {
+		if ok := read(slot, query{name: other.String()}, &words); ok != (other == want.name) {
 			t.Fatalf("%s is taken for %s", &other, name)
 		}
 	})
+}
+
+func TestValuesRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rw := rapid.OneOf(anyNumber, rapid.Uint64Range(0, 1<<33)).Draw(t, "rw")
+		near := rapid.Custom(func(t *rapid.T) uint64 { return rw + rapid.Uint64Range(0, 3).Draw(t, "above") })
+		ids := [idKinds]uint64{rw}
+		for kind := range ids[1:] {
+			ids[1+kind] = rapid.OneOf(rapid.Just(uint64(0)), near, anyNumber).Draw(t, "id")
+		}
+		number := rapid.Uint32Range(0, 1<<numberBits-1).Draw(t, "number")
+		large := rapid.Bool().Draw(t, "large")
+		v := newValue(number, large, ids)
+		if v.number() != number || (v&isLarge != 0) != large || v&isStale != 0 {
+			t.Fatalf("slot %d, large %v became %#x", number, large, v)
+		}
+		if got, ok := (v | isStale).ids(); ok && got != ids || (v|isStale).number() != number {
+			t.Fatalf("ids %v became %v", ids, got)
+		}
+	})
+	if _, ok := newValue(1, false, [idKinds]uint64{7, 8, 9}).ids(); !ok {
+		t.Fatal("ids in a row are not in the value")
+	}
 }
 
 func FuzzDecodeEntry(f *testing.F) {

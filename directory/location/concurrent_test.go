@@ -158,3 +158,48 @@ func TestRestoreWhileReading(t *testing.T) {
 	done.Store(true)
 	group.Wait()
 }
+
+// TestSlotsAreReadWhole lets a writer give one slot two records of one name in turn;
+// a reader sees one or the other.
+func TestSlotsAreReadWhole(t *testing.T) {
+	slot := make([]uint64, largeWords)
+	records := [2]record{}
+	for i := range records {
+		r := &records[i]
+		*r = record{name: newText("a"), owner: newText("me"), siteCount: MaxSites, ids: [idKinds]uint64{uint64(i) + 1, uint64(i) + 1, uint64(i) + 1}}
+		for j := range r.sites {
+			r.sites[j] = place{uint32(i), uint32(i), uint32(i)}
+		}
+	}
+	write(slot, &records[0])
+	var (
+		group sync.WaitGroup
+		done  atomic.Bool
+	)
+	for range concurrentReaders {
+		group.Go(func() {
+			var (
+				words [largeWords]uint64
+				r     record
+			)
+			for !done.Load() {
+				if !read(slot, query{name: "a"}, &words) {
+					continue
+				}
+				if unpack(&words, &r); r != records[0] && r != records[1] {
+					t.Errorf("read %+v", r)
+					return
+				}
+				if ids, ok := readIDs(slot, query{name: "a"}); ok && (ids[0] != ids[1] || ids[1] != ids[2]) {
+					t.Errorf("read ids %v", ids)
+					return
+				}
+			}
+		})
+	}
+	for i := range 100_000 {
+		write(slot, &records[i%2])
+	}
+	done.Store(true)
+	group.Wait()
+}

@@ -1,7 +1,7 @@
 package location
 
 import (
-	"sync/atomic"
+	"fmt"
 
 	"carillon/cuckoo"
 )
@@ -48,6 +48,9 @@ const (
 )
 
 func newPositive(config cuckoo.Config) (*positive, error) {
+	if config.Bits > maxPositiveBits {
+		return nil, fmt.Errorf("%d bits of entries, want at most %d", config.Bits, maxPositiveBits)
+	}
 	table, err := newTable(config)
 	if err != nil {
 		return nil, err
@@ -71,19 +74,11 @@ func newTable(config cuckoo.Config) (*cuckoo.Table, error) {
 	return cuckoo.New(newMemory(words), config)
 }
 
-// The value of the table: the slot's number, and in the lowest bit its size.
-func valueOf(number uint32, large bool) uint64 {
-	if large {
-		return uint64(number)<<1 | 1
+func (p *positive) slot(v value) []uint64 {
+	if v&isLarge != 0 {
+		return p.large.slot(v.number())
 	}
-	return uint64(number) << 1
-}
-
-func (p *positive) slot(value uint64) []uint64 {
-	if value&1 != 0 {
-		return p.large.slot(uint32(value >> 1))
-	}
-	return p.small.slot(uint32(value >> 1))
+	return p.small.slot(v.number())
 }
 
 func (a *arena) slot(number uint32) []uint64 {
@@ -96,12 +91,14 @@ const readTries = 4
 // find copies the entry under the key into words.
 func (p *positive) find(key cuckoo.Key, q query, words *[largeWords]uint64) verdict {
 	for range readTries {
-		value, ok := p.table.Get(key)
-		if !ok {
+		word, ok := p.table.Get(key)
+		switch v := value(word); {
+		case !ok:
 			return miss
-		}
-		if head, ok := read(p.slot(value), q, words); ok {
-			return judge(head)
+		case v&isStale != 0:
+			return outdated
+		case read(p.slot(v), q, words):
+			return hit
 		}
 	}
 	return miss // a slot in that much use is worth no more waiting
@@ -110,22 +107,30 @@ func (p *positive) find(key cuckoo.Key, q query, words *[largeWords]uint64) verd
 // findIDs is find for the ids alone.
 func (p *positive) findIDs(key cuckoo.Key, q query) ([idKinds]uint64, verdict) {
 	for range readTries {
-		value, ok := p.table.Get(key)
+		word, ok := p.table.Get(key)
 		if !ok {
 			break
 		}
-		if ids, head, ok := readIDs(p.slot(value), q); ok {
-			return ids, judge(head)
+		if ids, verdict := p.idsOf(value(word), q); verdict != miss {
+			return ids, verdict
 		}
 	}
 	return [idKinds]uint64{}, miss
 }
 
-func judge(head uint64) verdict {
-	if head&stale != 0 {
-		return outdated
+// idsOf is what the value under a key says of the ids, or the slot it names; a miss
+// if the slot was another's by then.
+func (p *positive) idsOf(v value, q query) ([idKinds]uint64, verdict) {
+	if v&isStale != 0 {
+		return [idKinds]uint64{}, outdated
 	}
-	return hit
+	if ids, ok := v.ids(); ok {
+		return ids, hit
+	}
+	if ids, ok := readIDs(p.slot(v), q); ok {
+		return ids, hit
+	}
+	return [idKinds]uint64{}, miss
 }
 
 // fill puts the record in, in place of an older one of the same key.
@@ -151,32 +156,30 @@ func (p *positive) fill(key cuckoo.Key, r *record) {
 		a.owners[number] = key
 	}
 	write(a.slot(number), r)
-	if gone, ok := p.table.Put(key, valueOf(number, large)); ok {
-		p.give(gone)
+	if gone, ok := p.table.Put(key, uint64(newValue(number, large, r.ids))); ok {
+		p.give(value(gone))
 	}
 }
 
 // touch marks what is cached under the key as out of date. The entry itself goes
 // when a reader finds the mark.
 func (p *positive) touch(key cuckoo.Key) {
-	if value, ok := p.table.Get(key); ok {
-		head := &p.slot(value)[0]
-		atomic.StoreUint64(head, atomic.LoadUint64(head)|stale)
+	if word, ok := p.table.Peek(key); ok {
+		p.table.Put(key, word|isStale) // in place, so nothing leaves
 	}
 }
 
 // dropStale removes the entry under the key if it is still out of date.
 func (p *positive) dropStale(key cuckoo.Key) {
-	value, ok := p.table.Get(key)
-	if ok && atomic.LoadUint64(&p.slot(value)[0])&stale != 0 {
+	if word, ok := p.table.Peek(key); ok && word&isStale != 0 {
 		p.drop(key)
 		p.staleDrops++
 	}
 }
 
 func (p *positive) drop(key cuckoo.Key) {
-	if value, ok := p.table.Delete(key); ok {
-		p.give(value)
+	if word, ok := p.table.Delete(key); ok {
+		p.give(value(word))
 	}
 }
 
@@ -186,12 +189,12 @@ func (p *positive) clear() {
 	p.large.clear()
 }
 
-func (p *positive) give(value uint64) {
+func (p *positive) give(v value) {
 	a := &p.small
-	if value&1 != 0 {
+	if v&isLarge != 0 {
 		a = &p.large
 	}
-	a.free = append(a.free, uint32(value>>1))
+	a.free = append(a.free, v.number())
 }
 
 func (a *arena) take() (uint32, bool) {

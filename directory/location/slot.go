@@ -7,7 +7,7 @@ import (
 // A slot is a record as the positive caches hold it: a row of words that readers
 // copy while a writer may be at it.
 //
-//	word 0     version counter, upper 62 bits · stale · being written
+//	word 0     version counter, upper 63 bits · being written
 //	word 1     bytes of name · sites · bytes of owner · kind of lock · flags (32 bits)
 //	words 2–4  ids
 //	then       name, eight bytes a word · version · modified
@@ -21,17 +21,15 @@ import (
 // stores the next count with the bit clear. A reader copies between two looks at
 // word 0; two equal looks without the bit mean that the copy is of one writing,
 // because counts never repeat. That it is of the name wanted, the reader sees by
-// comparing: a slot may be given to another entry at any time. "Stale" is set in
-// the step that applies a change, and goes with the next writing.
+// comparing: a slot may be given to another entry at any time.
 const (
 	smallWords = 16 // two cache lines: 24 bytes of name, 4 sites, no lock
 	largeWords = 48 // every entry fits
 
 	headWords = 5
 
-	beingWritten = 1 << 0
-	stale        = 1 << 1
-	countStep    = 1 << 2
+	beingWritten = 1
+	countStep    = 2
 )
 
 // shape is word 1, taken apart.
@@ -173,7 +171,7 @@ func nameWord(name string, i int) uint64 {
 func write(slot []uint64, r *record) {
 	var words [largeWords]uint64
 	n := pack(r, &words)
-	count := atomic.LoadUint64(&slot[0]) &^ (stale | beingWritten)
+	count := atomic.LoadUint64(&slot[0])
 	atomic.StoreUint64(&slot[0], count|beingWritten)
 	for i := 1; i < n; i++ {
 		atomic.StoreUint64(&slot[i], words[i])
@@ -181,30 +179,31 @@ func write(slot []uint64, r *record) {
 	atomic.StoreUint64(&slot[0], count+countStep)
 }
 
-// read copies a slot. ok is false if a writer was at it, or if it is not of the
-// name or id wanted.
-func read(slot []uint64, q query, words *[largeWords]uint64) (head uint64, ok bool) {
-	head = atomic.LoadUint64(&slot[0])
+// read copies a slot. It is false if a writer was at it, or if it is not of the name
+// or id wanted.
+func read(slot []uint64, q query, words *[largeWords]uint64) bool {
+	head := atomic.LoadUint64(&slot[0])
 	words[1] = atomic.LoadUint64(&slot[1])
 	s := shapeOf(words[1])
 	n := s.words()
 	if head&beingWritten != 0 || n > len(slot) || s.name > MaxName || s.sites > MaxSites || s.owner > MaxOwner {
-		return head, false
+		return false
 	}
 	for i := 2; i < n; i++ {
 		words[i] = atomic.LoadUint64(&slot[i])
 	}
+	var same bool
 	if q.byID() {
-		ok = words[2] == q.id || words[3] == q.id || words[4] == q.id
+		same = words[2] == q.id || words[3] == q.id || words[4] == q.id
 	} else {
-		ok = sameName(slot, s.name, q.name)
+		same = sameName(slot, s.name, q.name)
 	}
-	return head, ok && atomic.LoadUint64(&slot[0]) == head
+	return same && atomic.LoadUint64(&slot[0]) == head
 }
 
 // readIDs is read for the ids alone.
-func readIDs(slot []uint64, q query) (ids [idKinds]uint64, head uint64, ok bool) {
-	head = atomic.LoadUint64(&slot[0])
+func readIDs(slot []uint64, q query) (ids [idKinds]uint64, ok bool) {
+	head := atomic.LoadUint64(&slot[0])
 	s := shapeOf(atomic.LoadUint64(&slot[1]))
 	for i := range ids {
 		ids[i] = atomic.LoadUint64(&slot[2+i])
@@ -214,5 +213,5 @@ func readIDs(slot []uint64, q query) (ids [idKinds]uint64, head uint64, ok bool)
 	} else {
 		ok = s.name <= MaxName && sameName(slot, s.name, q.name)
 	}
-	return ids, head, ok && head&beingWritten == 0 && atomic.LoadUint64(&slot[0]) == head
+	return ids, ok && head&beingWritten == 0 && atomic.LoadUint64(&slot[0]) == head
 }
