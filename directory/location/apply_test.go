@@ -155,6 +155,7 @@ func TestRefusedChangesChangeNothingButTheRevision(t *testing.T) {
 		{"name too long", newEntry(Entry{Name: strings.Repeat("n", MaxName+1)}), ErrBadEntry, "65 bytes"},
 		{"bad character", newEntry(Entry{Name: "a/b"}), ErrBadEntry, "'/' at byte 1"},
 		{"digits only", newEntry(Entry{Name: "123"}), ErrBadEntry, "digits only"},
+		{"dots", newEntry(Entry{Name: ".."}), ErrBadEntry, "cannot be named in a URL"},
 		{"suffix", newEntry(Entry{Name: "c.readonly"}), ErrBadEntry, "suffix"},
 		{"14 sites", newEntry(Entry{Name: "c", Sites: make([]Site, MaxSites+1)}), ErrBadEntry, "14 sites"},
 		{"id twice", newEntry(Entry{Name: "c", IDs: IDs{RW: 5, BK: 5}}), ErrBadEntry, "id 5 twice"},

@@ -71,6 +71,9 @@ func checkName(name string) error {
 	if digitsOnly(name) {
 		return fmt.Errorf("name %q is digits only, which a look-up takes for an id", name)
 	}
+	if name == "." || name == ".." {
+		return fmt.Errorf("name %q cannot be named in a URL", name)
+	}
 	if strings.HasSuffix(name, readOnlySuffix) || strings.HasSuffix(name, backupSuffix) {
 		return fmt.Errorf("name %q ends in a suffix that look-ups strip", name)
 	}
