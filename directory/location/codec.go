@@ -234,7 +234,8 @@ func decodeEntry(key, value []byte, r *record) error {
 		r.expires = int64(d.uint64())
 	}
 	count := d.byte()
-	if count > MaxSites || parts > knownParts {
+	nobodys := parts&hasLock != 0 && r.owner.n == 0 // a lock has an owner
+	if count > MaxSites || parts > knownParts || nobodys {
 		return errCut
 	}
 	r.siteCount = count
