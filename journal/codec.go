@@ -266,6 +266,9 @@ func (c *cursor) part() Part {
 		p.AggregateRefs = c.refs("aggregate refs", n, len(p.Definitions))
 		p.Aggregates = c.aggregates(n)
 	}
+	if c.err == nil && p.Empty() && p.Request == (Hash{}) {
+		c.fail("part", "holds nothing of what its flags say")
+	}
 	return p
 }
 
