@@ -160,16 +160,10 @@ func New(memory []uint64, c Config) (*Table, error) {
 func (c Config) shape() uint64 { return uint64(c.Slots)<<8 | uint64(c.Bits) }
 
 // Key is the fingerprint of b.
-func (t *Table) Key(b []byte) Key {
-	h := xxh3.Hash128Seed(b, t.config.Seed)
-	return Key{h.Hi, h.Lo}
-}
+func (t *Table) Key(b []byte) Key { return Key(xxh3.Hash128Seed(b, t.config.Seed)) }
 
 // KeyString is the fingerprint of the bytes of s.
-func (t *Table) KeyString(s string) Key {
-	h := xxh3.HashString128Seed(s, t.config.Seed)
-	return Key{h.Hi, h.Lo}
-}
+func (t *Table) KeyString(s string) Key { return Key(xxh3.HashString128Seed(s, t.config.Seed)) }
 
 // KeyUint64 is the fingerprint of the eight little-endian bytes of v.
 func (t *Table) KeyUint64(v uint64) Key {
@@ -213,6 +207,16 @@ func (p place) tagAt() uint64  { return uint64(p) % groupSlots * tagBits }
 func (p place) refBit() uint64 { return 1 << (referencedAt + uint64(p)%groupSlots) }
 
 func (t *Table) header(group uint64) uint64 { return atomic.LoadUint64(&t.headers[group]) }
+
+// headerAt and slotAt are for the numbers that buckets and choose make, which mask
+// and half keep inside the memory whatever the key: Peek needs no check of bounds.
+func (t *Table) headerAt(group uint64) *uint64 {
+	return (*uint64)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.headers)), group*8))
+}
+
+func (t *Table) slotAt(p place) *slot {
+	return (*slot)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(t.slots)), uint64(p)*slotWords*8))
+}
 
 // keyAt is the key in a slot. Only for the writer, which knows that nobody changes it.
 func (t *Table) keyAt(p place) Key {

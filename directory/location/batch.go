@@ -13,38 +13,22 @@ const batchNames = 64
 
 // batch is the names in flight. All arrays are by position in the batch.
 type batch struct {
-	queries [batchNames]query
-	keys    [batchNames]cuckoo.Key
-	values  [batchNames]uint64
-	found   [batchNames]bool
-	touched uint64 // sum of what touch loaded, so that it does load
+	keys   [batchNames]cuckoo.Key
+	values [batchNames]uint64
+	found  [batchNames]bool
 }
 
-// start looks up to batchNames names up in the table. Queries by id have another
-// table, are looked up one by one, and are not found here.
-func (d *Directory) start(b *batch, names []string) {
+// start looks up to batchNames names up in the table of entries. Those that are
+// not looked up as they stand are not found here.
+func (d *Directory) start(b *batch, names []string, found []bool) {
 	table := d.names.positive.table
 	for i, name := range names {
-		q := parseQuery(name)
-		b.queries[i] = q
 		b.keys[i] = cuckoo.Key{}
-		if !q.byID() {
-			b.keys[i] = table.KeyString(q.name)
+		if isPlain(name) {
+			b.keys[i] = table.KeyString(name)
 		}
 	}
-	n := len(names)
-	table.GetBatch(b.keys[:n], b.values[:n], b.found[:n])
-}
-
-// touch loads the first line of the first n names' slots, all at once. If only ids
-// are wanted that is of those whose ids are not in the value.
-func (b *batch) touch(p *positive, n int, idsOnly bool) {
-	for i := range n {
-		v := value(b.values[i])
-		if _, known := v.ids(); b.found[i] && !(idsOnly && known) {
-			b.touched += atomic.LoadUint64(&p.slot(v)[0])
-		}
-	}
+	table.GetBatch(b.keys[:len(names)], b.values[:], found)
 }
 
 // ResolveIDs resolves many names: ids[i] are those of names[i], and zero if found[i]
@@ -65,63 +49,53 @@ func (d *Directory) ResolveIDs(names []string, ids []IDs, found []bool) error {
 func (d *Directory) resolveSome(b *batch, names []string, ids []IDs, found []bool) error {
 	if d.names.positive == nil {
 		for i, name := range names {
-			if err := resolveInto(d, parseQuery(name), &ids[i], &found[i]); err != nil {
+			if err := d.resolveInto(name, &ids[i], &found[i]); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	d.start(b, names)
-	b.touch(d.names.positive, len(names), true)
-	missing := 0
+	d.start(b, names, found)
+	open := 0 // names without an answer yet
+	var at [batchNames]uint8
 	for i := range names {
-		found[i] = false
-		if b.found[i] {
-			if kinds, verdict := d.names.positive.idsOf(value(b.values[i]), b.queries[i]); verdict == hit {
-				ids[i], found[i] = idsOf(kinds), true
-				continue
-			}
+		v := value(b.values[i]) // 0 where nothing was found
+		ids[i] = v.ids()
+		if found[i] = v.answers(); !found[i] {
+			at[open] = uint8(i)
+			open++
 		}
-		missing++
 	}
-	if missing == 0 {
+	if open == 0 {
 		return nil
 	}
-	return d.resolveMissing(b, ids, found)
+	return d.resolveOpen(b, at[:open], names, ids, found)
 }
 
-// resolveMissing answers for what the batch did not find: the absent from their
+// resolveOpen answers for what the table of entries did not: the absent from their
 // cache together, the rest one by one.
-func (d *Directory) resolveMissing(b *batch, ids []IDs, found []bool) error {
-	var (
-		at     [batchNames]uint8
-		keys   [batchNames]cuckoo.Key
-		values [batchNames]uint64
-		absent [batchNames]bool
-		n      int
-	)
-	for i := range found {
-		if !found[i] {
-			at[n], keys[n] = uint8(i), b.keys[i]
-			n++
-		}
-	}
+func (d *Directory) resolveOpen(b *batch, at []uint8, names []string, ids []IDs, found []bool) error {
 	if d.names.negative != nil && !d.blind.Load() {
-		d.names.negative.GetBatch(keys[:n], values[:n], absent[:n])
+		for j, i := range at {
+			b.keys[j] = b.keys[i] // j <= i
+		}
+		d.names.negative.GetBatch(b.keys[:len(at)], b.values[:], b.found[:])
+	} else {
+		clear(b.found[:])
 	}
-	for j := range n {
-		i := at[j]
-		if q := b.queries[i]; absent[j] && !q.byID() {
-			ids[i] = IDs{}
-		} else if err := resolveInto(d, q, &ids[i], &found[i]); err != nil {
+	for j, i := range at {
+		if ids[i] = (IDs{}); b.found[j] {
+			continue
+		}
+		if err := d.resolveInto(names[i], &ids[i], &found[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func resolveInto(d *Directory, q query, ids *IDs, found *bool) (err error) {
-	*ids, err = d.resolve(q)
+func (d *Directory) resolveInto(name string, ids *IDs, found *bool) (err error) {
+	*ids, err = d.ResolveID(name)
 	*found = err == nil
 	return ignoreAbsence(err)
 }
@@ -136,33 +110,25 @@ func ignoreAbsence(err error) error {
 // LookupAll looks many names up. In order, it puts each entry into v and calls each
 // with the name's position and the error that Lookup would return.
 func (d *Directory) LookupAll(names []string, v *View, each func(i int, err error)) {
-	var (
-		b    batch
-		base int
-	)
-	for base < len(names) {
-		n := min(len(names)-base, batchNames)
+	var b batch
+	for base := 0; base < len(names); base += batchNames {
+		some := names[base:min(base+batchNames, len(names))]
 		if d.names.positive != nil {
-			d.start(&b, names[base:base+n])
-			b.touch(d.names.positive, n, false)
+			// The answers are asked for again below, then from nearer memory.
+			d.start(&b, some, b.found[:])
+			d.names.positive.fetch(b.values[:len(some)], b.found[:])
 		}
-		for i := range n {
-			each(base+i, d.finish(&b, i, names[base+i], v))
+		for i, name := range some {
+			each(base+i, d.Lookup(name, v))
 		}
-		base += n
 	}
 }
 
-// finish completes the look-up of one name of a started batch.
-func (d *Directory) finish(b *batch, i int, name string, view *View) error {
-	if b.found[i] {
-		var words [largeWords]uint64
-		v := value(b.values[i])
-		if v&isStale == 0 && read(d.names.positive.slot(v), b.queries[i], &words) {
-			unpack(&words, &view.record)
-			view.servers = d.servers.Load()
-			return nil
+// fetch loads the first lines of the slots that values name, all at once.
+func (p *positive) fetch(values []uint64, found []bool) {
+	for i, word := range values {
+		if found[i] {
+			atomic.LoadUint64(&p.slot(value(word))[0])
 		}
 	}
-	return d.Lookup(name, view)
 }

@@ -155,3 +155,10 @@ func (q query) String() string {
 	}
 	return q.name
 }
+
+// isPlain tells that the name is looked up as it stands: it ends in no suffix and
+// is no id. It says no to some other names too.
+func isPlain(name string) bool {
+	n := len(name)
+	return n > 0 && name[n-1] != 'y' && name[n-1] != 'p' && name[0]-'0' > 9
+}

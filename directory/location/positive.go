@@ -15,7 +15,7 @@ const (
 // positive is a cache of entries: a table from key to slot, and the slots, in two
 // sizes. It is never larger than when it was made.
 //
-// Anyone may call find and findIDs. All else is called with the space's lock held;
+// Anyone may call find, and look into the table. All else is called with the space's lock held;
 // the table's single writer is whoever holds it. A slot that the table does not
 // name is free; a reader that found it a moment ago still reads it, and compares.
 type positive struct {
@@ -102,35 +102,6 @@ func (p *positive) find(key cuckoo.Key, q query, words *[largeWords]uint64) verd
 		}
 	}
 	return miss // a slot in that much use is worth no more waiting
-}
-
-// findIDs is find for the ids alone.
-func (p *positive) findIDs(key cuckoo.Key, q query) ([idKinds]uint64, verdict) {
-	for range readTries {
-		word, ok := p.table.Get(key)
-		if !ok {
-			break
-		}
-		if ids, verdict := p.idsOf(value(word), q); verdict != miss {
-			return ids, verdict
-		}
-	}
-	return [idKinds]uint64{}, miss
-}
-
-// idsOf is what the value under a key says of the ids, or the slot it names; a miss
-// if the slot was another's by then.
-func (p *positive) idsOf(v value, q query) ([idKinds]uint64, verdict) {
-	if v&isStale != 0 {
-		return [idKinds]uint64{}, outdated
-	}
-	if ids, ok := v.ids(); ok {
-		return ids, hit
-	}
-	if ids, ok := readIDs(p.slot(v), q); ok {
-		return ids, hit
-	}
-	return [idKinds]uint64{}, miss
 }
 
 // fill puts the record in, in place of an older one of the same key.

@@ -200,18 +200,3 @@ func read(slot []uint64, q query, words *[largeWords]uint64) bool {
 	}
 	return same && atomic.LoadUint64(&slot[0]) == head
 }
-
-// readIDs is read for the ids alone.
-func readIDs(slot []uint64, q query) (ids [idKinds]uint64, ok bool) {
-	head := atomic.LoadUint64(&slot[0])
-	s := shapeOf(atomic.LoadUint64(&slot[1]))
-	for i := range ids {
-		ids[i] = atomic.LoadUint64(&slot[2+i])
-	}
-	if q.byID() {
-		ok = ids[readWrite] == q.id || ids[readOnly] == q.id || ids[backup] == q.id
-	} else {
-		ok = s.name <= MaxName && sameName(slot, s.name, q.name)
-	}
-	return ids, ok && head&beingWritten == 0 && atomic.LoadUint64(&slot[0]) == head
-}

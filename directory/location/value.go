@@ -46,12 +46,16 @@ func newValue(number uint32, large bool, ids [idKinds]uint64) value {
 
 func (v value) number() uint32 { return uint32(v) >> numberShift & (1<<numberBits - 1) }
 
+// answers tells that the ids are in the value and true.
+func (v value) answers() bool { return v>>idShift != 0 && v&isStale == 0 }
+
 // ids are the entry's ids, if they are in the value. No branch depends on which
 // there are.
-func (v value) ids() (ids [idKinds]uint64, ok bool) {
+func (v value) ids() IDs {
 	rw := uint64(v >> idShift)
-	ids[readWrite] = rw
-	ids[readOnly] = (rw + 1) & -uint64(v>>roShift&1)
-	ids[backup] = (rw + 2) & -uint64(v>>bkShift&1)
-	return ids, rw != 0
+	return IDs{
+		RW: rw,
+		RO: (rw + 1) & -uint64(v>>roShift&1),
+		BK: (rw + 2) & -uint64(v>>bkShift&1),
+	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	nameBytes    = 20
+	nameBytes    = 16                                 // as long as names of volumes are
 	nameAlphabet = "abcdefghijklmnopqrstuvwxyz012345" // 32: five bits of chance a byte
 )
 
@@ -27,7 +27,7 @@ func randomNames(random *rand.Rand, count int) names {
 	return names(b.String())
 }
 
-// appendName adds a name of 99 random bits, so that two are equal in no run. Its
+// appendName adds a name of 79 random bits, so that two are equal in no run. Its
 // first letter is none of the digits: such a name might be an id.
 func appendName(b *strings.Builder, random *rand.Rand) {
 	b.WriteByte(nameAlphabet[random.Uint64()%26])
