@@ -11,22 +11,22 @@ const chainBins = 16
 
 // Stats is what a table holds and what was done with it since New.
 type Stats struct {
-	Lookups uint64 // hits and misses together
-	Hits    uint64
-	Misses  uint64
+	Lookups uint64 `json:"lookups"` // hits and misses together
+	Hits    uint64 `json:"hits"`
+	Misses  uint64 `json:"misses"`
 
-	Inserts       uint64            // entries that came in new
-	Replaced      uint64            // values set in place
-	Refused       uint64            // of Insert, ErrFull
-	Evictions     uint64            // of Put, other keys' entries that left
-	Invalidations uint64            // of Delete and Clear, entries that left
-	Kicks         uint64            // entries moved to their other bucket to make room
-	Chains        [chainBins]uint64 // inserts by the number of entries moved for them
+	Inserts       uint64            `json:"inserts"`       // entries that came in new
+	Replaced      uint64            `json:"replaced"`      // values set in place
+	Refused       uint64            `json:"refused"`       // of Insert, ErrFull
+	Evictions     uint64            `json:"evictions"`     // of Put, other keys' entries that left
+	Invalidations uint64            `json:"invalidations"` // of Delete and Clear, entries that left
+	Kicks         uint64            `json:"kicks"`         // entries moved to their other bucket to make room
+	Chains        [chainBins]uint64 `json:"chains"`        // inserts by the number of entries moved for them
 
-	Entries int     // entries now
-	Slots   int     // entries at most
-	Load    float64 // Entries/Slots
-	Bytes   int     // of the memory
+	Entries int     `json:"entries"` // entries now
+	Slots   int     `json:"slots"`   // entries at most
+	Load    float64 `json:"load"`    // Entries/Slots
+	Bytes   int     `json:"bytes"`   // of the memory
 }
 
 // tallyStripes is a power of two, and several times the cores of a machine.

@@ -72,6 +72,8 @@ const (
 	shutdownLasts    = 30 * time.Second
 	agentMemoryBytes = 16 << 20 // of the own agent's bodies while the journal is busy
 	progressEvery    = 100 * time.Millisecond
+
+	locationBlockCacheBytes = 32 << 20 // holds the filters of several million entries
 )
 
 // parts is what a server consists of, in the order data flows.
@@ -139,7 +141,7 @@ func open(ctx context.Context, c Config) (*parts, error) {
 	if err != nil {
 		return p, err
 	}
-	p.locations, err = openLocations(ctx, location.Config{Dir: p.data.locations(), Logger: c.Logger, Caches: c.LocationCaches},
+	p.locations, err = openLocations(ctx, location.Config{Dir: p.data.locations(), Logger: c.Logger, Caches: c.LocationCaches, BlockCacheBytes: locationBlockCacheBytes},
 		func(ctx context.Context, d *location.Directory) (*feed.Node, error) {
 			return feed.Open(ctx, feed.Config{
 				Directory: d, Connection: p.journal.Connection(), Node: "carillon", Replicas: 1, Logger: c.Logger, Now: time.Now,

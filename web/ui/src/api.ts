@@ -49,7 +49,7 @@ export interface RejectSample { time: string; from?: string; input: string; deta
 export interface Reject { protocol: string; reason: string; count: number; samples?: RejectSample[] }
 
 /** TableStats are a cuckoo table's figures; Slots is 0 where there is no table. */
-export interface TableStats { Hits: number; Evictions: number; Invalidations: number; Entries: number; Slots: number; Load: number; Bytes: number }
+export interface TableStats { hits: number; evictions: number; invalidations: number; entries: number; slots: number; load: number; bytes: number }
 
 /** CacheSpace is about look-ups by name, or by id: its two caches and what the disk answered. */
 export interface CacheSpace {

@@ -114,7 +114,7 @@ function noticesOf({ location, series, feed }: DirectoryStats): HTMLElement[] {
 
 /** rate is the part of look-ups that those of the caches which are on answered; "–" before the first. */
 function rate(caches: Row[]): string {
-  const rows = caches.filter((row) => row.table.Slots);
+  const rows = caches.filter((row) => row.table.slots);
   const hits = rows.reduce((sum, row) => sum + row.hits, 0);
   return share(hits, rows.reduce((sum, row) => sum + row.misses, hits));
 }
@@ -130,7 +130,7 @@ function tilesOf(location: LocationStats, feed: FeedStatus | null | undefined, g
     { title: "Entries", value: grouped(location.entries), more: `${bytes.format(location.disk_bytes)} on disk` },
     { title: "Servers", value: grouped(location.servers), more: "registered" },
     { title: "Revision", value: grouped(location.revision), more: feed ? live : "no feed", attention: Boolean(feed && !feed.live) },
-    { title: "Cache memory", value: bytes.format(rows.reduce((sum, row) => sum + row.bytes, 0)), more: `${rows.filter((row) => row.table.Slots).length} caches` },
+    { title: "Cache memory", value: bytes.format(rows.reduce((sum, row) => sum + row.bytes, 0)), more: `${rows.filter((row) => row.table.slots).length} caches` },
     { title: "Hit rate by name", value: rate([byName[0]]), more: `${grouped(byName[0].hits)} from cache` },
     { title: "Hit rate by id", value: rate([byID[0]]), more: `${grouped(byID[0].hits)} from cache` },
     { title: "Hit rate of the absent", value: rate([byName[1], byID[1]]), more: `names ${rate([byName[1]])}, ids ${rate([byID[1]])}` },
@@ -143,13 +143,13 @@ function rowsOf(space: CacheSpace): [Row, Row] {
   const { positive, negative } = space;
   return [
     {
-      keeps: "present", table: positive, bytes: positive.Bytes + space.slot_bytes,
-      hits: Math.max(0, positive.Hits - space.stale_drops), misses: space.disk_found,
-      evictions: positive.Evictions + space.squeezed, stale: space.stale_drops,
+      keeps: "present", table: positive, bytes: positive.bytes + space.slot_bytes,
+      hits: Math.max(0, positive.hits - space.stale_drops), misses: space.disk_found,
+      evictions: positive.evictions + space.squeezed, stale: space.stale_drops,
     },
     {
-      keeps: "absent", table: negative, bytes: negative.Bytes, hits: negative.Hits, misses: space.disk_absent,
-      evictions: negative.Evictions, stale: space.negative_drops,
+      keeps: "absent", table: negative, bytes: negative.bytes, hits: negative.hits, misses: space.disk_absent,
+      evictions: negative.evictions, stale: space.negative_drops,
     },
   ];
 }
@@ -162,7 +162,7 @@ function groupsOf(location?: LocationStats | null, series?: SeriesCaches | null)
   }
   if (series) {
     const row = (keeps: string, table: TableStats, misses: number): Row =>
-      ({ keeps, table, bytes: table.Bytes, hits: table.Hits, misses, evictions: table.Evictions, stale: table.Invalidations });
+      ({ keeps, table, bytes: table.bytes, hits: table.hits, misses, evictions: table.evictions, stale: table.invalidations });
     groups.push({
       title: "Series", refused: null,
       rows: [row("present", series.positive, series.disk_found), row("absent", series.negative, series.disk_absent)],
@@ -182,16 +182,16 @@ function cacheTable(groups: Group[]): HTMLElement {
       ...COLUMNS.map(([title, hint]) => h("th", { scope: "col", class: title === "load" ? null : "number", title: hint }, title)))),
     ...groups.map(({ title, rows, refused }) => h("tbody", {}, ...rows.map((row, i) => h("tr", {},
       i === 0 && h("th", { scope: "rowgroup", rowspan: rows.length }, title),
-      h("td", {}, row.keeps), ...(row.table.Slots ? cellsOf(row) : [h("td", { class: "faint", colspan: COLUMNS.length - 1 }, "off")]),
+      h("td", {}, row.keeps), ...(row.table.slots ? cellsOf(row) : [h("td", { class: "faint", colspan: COLUMNS.length - 1 }, "off")]),
       i === 0 && h("td", { class: "number", rowspan: rows.length }, grouped(refused)))))));
 }
 
 function cellsOf(row: Row): HTMLElement[] {
   const number = (text: string) => h("td", { class: "number" }, text);
-  const { Entries, Slots, Load } = row.table;
-  const load = h("td", {}, h("span", { class: "load" }, h("span", { class: "track" }, bar(Load)), h("span", { class: "number" }, loadText(Load))));
+  const { entries, slots, load } = row.table;
+  const loaded = h("td", {}, h("span", { class: "load" }, h("span", { class: "track" }, bar(load)), h("span", { class: "number" }, loadText(load))));
   return [
-    number(grouped(Entries)), number(grouped(Slots)), load, number(bytes.format(row.bytes)), number(rate([row])),
+    number(grouped(entries)), number(grouped(slots)), loaded, number(bytes.format(row.bytes)), number(rate([row])),
     ...[row.hits, row.misses, row.evictions, row.stale].map((count) => number(grouped(count))),
   ];
 }
