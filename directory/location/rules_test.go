@@ -3,9 +3,11 @@ package location
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -312,5 +314,39 @@ func TestCacheIsBounded(t *testing.T) {
 	p := d.names.positive
 	if inUse := int(p.small.used) - len(p.small.free); inUse != p.table.Len() || inUse > 1<<allCaches.Names {
 		t.Fatalf("%d slots in use for %d entries", inUse, p.table.Len())
+	}
+}
+
+// betweenReads runs something before the second reading of a look-up by id.
+type betweenReads struct {
+	pebble.Reader
+	reads int
+	then  func()
+}
+
+func (b *betweenReads) Get(key []byte) ([]byte, io.Closer, error) {
+	if b.reads++; b.reads == 2 {
+		b.then()
+	}
+	return b.Reader.Get(key)
+}
+
+func TestIDMovesBetweenTheTwoReads(t *testing.T) {
+	d := openTest(t)
+	create(t, d, "first", IDs{RW: 7})
+	read := func(then func()) (record, error) {
+		var r record
+		err := readRecord(&betweenReads{Reader: d.db, then: then}, query{id: 7}, &r)
+		return r, err
+	}
+	r, err := read(func() {
+		do(t, d, Change{Op: Update, Name: "first", Patch: Patch{RW: ptr(uint64(8))}})
+		create(t, d, "second", IDs{RW: 7})
+	})
+	if err != nil || r.name.String() != "second" {
+		t.Errorf("got %q with ids %v, %v; the id had moved to another entry", &r.name, r.ids, err)
+	}
+	if r, err = read(func() { do(t, d, Change{Op: Delete, Name: "second"}) }); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %q, %v; the entry had gone", &r.name, err)
 	}
 }
