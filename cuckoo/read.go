@@ -35,13 +35,13 @@ func (t *Table) Peek(k Key) (value uint64, ok bool) {
 		p, h := choose(bits.TrailingZeros64(m), g0, g1, h0, h1)
 		s := t.slotAt(p)
 		value = atomic.LoadUint64(&s[2])
-		if atomic.LoadUint64(&s[0])^k.Hi|atomic.LoadUint64(&s[1])^k.Lo == 0 {
+		if atomic.LoadUint64(&s[0]) == k.Hi && atomic.LoadUint64(&s[1]) == k.Lo {
 			now := atomic.LoadUint64(t.headerAt(p.group()))
-			if (now^h)&versions == 0 && now&p.refBit() != 0 {
+			if unchanged(h, now) && now&p.refBit() != 0 {
 				return value, true
 			}
 		}
-	} else if (atomic.LoadUint64(a)^h0|atomic.LoadUint64(b)^h1)&versions == 0 {
+	} else if unchanged(h0, atomic.LoadUint64(a)) && unchanged(h1, atomic.LoadUint64(b)) {
 		return 0, false
 	}
 	return t.find(k, g0, g1)
@@ -81,7 +81,7 @@ func (t *Table) probe(k Key, g0, g1 uint64) (uint64, outcome) {
 		}
 		value := atomic.LoadUint64(&t.slots[p][2])
 		now := t.header(p.group())
-		if (now^h)&versions != 0 {
+		if !unchanged(h, now) {
 			return 0, changed
 		}
 		if now&p.refBit() == 0 {
@@ -89,7 +89,7 @@ func (t *Table) probe(k Key, g0, g1 uint64) (uint64, outcome) {
 		}
 		return value, present
 	}
-	if (t.header(g0)^h0|t.header(g1)^h1)&versions != 0 {
+	if !unchanged(h0, t.header(g0)) || !unchanged(h1, t.header(g1)) {
 		return 0, changed
 	}
 	return 0, absent
@@ -115,6 +115,9 @@ func (t *Table) probeWide(k Key, first, second uint64) (value uint64, found outc
 func (t *Table) changes(bucket uint64) uint64 {
 	return t.header(bucket)>>versionAt + t.header(bucket+1)>>versionAt
 }
+
+// unchanged tells that two readings of a header are of the same version.
+func unchanged(before, after uint64) bool { return (before^after)&versions == 0 }
 
 // matches has a high bit set in each byte whose tag may be that of k: four bytes
 // for the slots under h0, four for those under h1.

@@ -136,6 +136,37 @@ func TestKilledWriterLeavesNoEntryTwice(t *testing.T) {
 	}
 }
 
+// TestKeysAreComparedInFull: no bit of a key is spared, however it is asked for.
+func TestKeysAreComparedInFull(t *testing.T) {
+	for _, slots := range []int{4, 8} {
+		table := newTable(t, Config{Bits: 4, Slots: slots})
+		k := table.KeyUint64(1)
+		if err := table.Insert(k, 7); err != nil {
+			t.Fatal(err)
+		}
+		var near []Key
+		for i := range 64 {
+			near = append(near, Key{k.Hi ^ 1<<i, k.Lo}, Key{k.Hi, k.Lo ^ 1<<i}, Key{k.Hi ^ 1<<i, k.Lo ^ 1<<i})
+		}
+		values, found := make([]uint64, len(near)), make([]bool, len(near))
+		table.GetBatch(near, values, found)
+		for i, other := range near {
+			if _, ok := table.Get(other); ok || found[i] {
+				t.Errorf("%d slots: %x is taken for %x", slots, other, k)
+			}
+		}
+	}
+}
+
+func TestUnchanged(t *testing.T) {
+	const h = 5<<versionAt | 3<<referencedAt | 0x11223344
+	for other, want := range map[uint64]bool{h: true, h ^ referenced: true, h + oneVersion: false, h ^ 1<<63: false} {
+		if got := unchanged(h, other); got != want {
+			t.Errorf("unchanged(%x, %x) is %v", uint64(h), other, got)
+		}
+	}
+}
+
 func TestVersionComesAround(t *testing.T) {
 	table := newTable(t, Config{Bits: 4, Slots: 4})
 	k := table.KeyUint64(1)

@@ -18,7 +18,7 @@ func TestCachedLookupsDoNotAllocate(t *testing.T) {
 	look := func() {
 		for _, name := range names {
 			_ = d.Lookup(name, &v)
-			_, _ = d.ResolveID(name)
+			_, _, _ = d.ResolveID(name)
 		}
 		_ = d.LookupID(7, &v)
 		if v.Sites() == 1 && v.Site(0).Server != "s1" {

@@ -289,7 +289,7 @@ func TestLookupsOfNamesThatCannotBe(t *testing.T) {
 		if _, err := d.Get(name); !errors.Is(err, ErrBadName) {
 			t.Errorf("Get(%q): %v, want ErrBadName", name, err)
 		}
-		if _, err := d.ResolveID(name); !errors.Is(err, ErrBadName) {
+		if _, _, err := d.ResolveID(name); !errors.Is(err, ErrBadName) {
 			t.Errorf("ResolveID(%q): %v, want ErrBadName", name, err)
 		}
 	}

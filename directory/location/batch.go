@@ -95,13 +95,7 @@ func (d *Directory) resolveOpen(b *batch, at []uint8, names []string, ids []IDs,
 }
 
 func (d *Directory) resolveInto(name string, ids *IDs, found *bool) (err error) {
-	*ids, err = d.ResolveID(name)
-	*found = err == nil
-	return ignoreAbsence(err)
-}
-
-func ignoreAbsence(err error) error {
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrBadName) {
+	if *ids, *found, err = d.ResolveID(name); errors.Is(err, ErrBadName) {
 		return nil
 	}
 	return err

@@ -139,7 +139,7 @@ func BenchmarkUncached(b *testing.B) {
 func resolveEach(b *testing.B, d *Directory, names []string) {
 	perCore(b, func() {
 		for i, at := 0, 0; i < b.N; i++ {
-			if _, err := d.ResolveID(names[at]); ignoreAbsence(err) != nil {
+			if _, _, err := d.ResolveID(names[at]); err != nil {
 				b.Fatal(err)
 			}
 			if at++; at == len(names) {

@@ -64,10 +64,11 @@ func (d *Directory) lookup(q query, v *View) error {
 	return d.readThrough(s, key, q, v)
 }
 
-// ResolveID is Lookup for the ids alone, which is faster. What it does nearly always
+// ResolveID is Lookup for the ids alone, which is faster; without an entry it is
+// false and no error. What it does nearly always
 // is written out: a look-up waits for memory, and how many of them wait at the same
 // time is how few instructions each of them has.
-func (d *Directory) ResolveID(name string) (IDs, error) {
+func (d *Directory) ResolveID(name string) (ids IDs, found bool, err error) {
 	s := d.names
 	if s.positive == nil || !isPlain(name) {
 		return d.resolve(name)
@@ -76,21 +77,24 @@ func (d *Directory) ResolveID(name string) (IDs, error) {
 	if word, ok := s.positive.table.Peek(key); !ok {
 		if s.negative != nil && !d.blind.Load() {
 			if _, absent := s.negative.Peek(key); absent {
-				return IDs{}, ErrNotFound
+				return IDs{}, false, nil
 			}
 		}
 	} else if v := value(word); v.answers() {
-		return v.ids(), nil
+		return v.ids(), true, nil
 	}
 	return d.resolve(name)
 }
 
-func (d *Directory) resolve(name string) (IDs, error) {
+func (d *Directory) resolve(name string) (ids IDs, found bool, err error) {
 	var v View
-	if err := d.Lookup(name, &v); err != nil {
-		return IDs{}, err
+	switch err := d.Lookup(name, &v); {
+	case errors.Is(err, ErrNotFound):
+		return IDs{}, false, nil
+	case err != nil:
+		return IDs{}, false, err
 	}
-	return v.IDs(), nil
+	return v.IDs(), true, nil
 }
 
 func (d *Directory) knownAbsent(s *space, key cuckoo.Key) bool {

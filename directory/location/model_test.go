@@ -336,7 +336,7 @@ func (m *model) resolve(t *rapid.T) {
 		if ok != found[i] || ids[i] != want.IDs {
 			t.Fatalf("%s resolved to %+v, %v; want %+v, %v", name, ids[i], found[i], want.IDs, ok)
 		}
-		if one, err := m.one.ResolveID(name); one != want.IDs || (err == nil) != ok {
+		if one, found, err := m.one.ResolveID(name); one != want.IDs || found != ok || err != nil && !errors.Is(err, ErrBadName) {
 			t.Fatalf("%s resolved to %+v, %v; want %+v, %v", name, one, err, want.IDs, ok)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"carillon/cuckoo"
+	"carillon/slab"
 )
 
 // largeShare: one large slot for so many entries of the table.
@@ -61,8 +62,8 @@ func newPositive(config cuckoo.Config) (*positive, error) {
 		table: table,
 		// One more than the table has places: a fill takes its slot before it
 		// learns which one the table lets go.
-		small: arena{words: newMemory((entries + 1) * smallWords), size: smallWords},
-		large: arena{words: newMemory(large * largeWords), size: largeWords, owners: make([]cuckoo.Key, large)},
+		small: arena{words: slab.Words((entries + 1) * smallWords), size: smallWords},
+		large: arena{words: slab.Words(large * largeWords), size: largeWords, owners: make([]cuckoo.Key, large)},
 	}, nil
 }
 
@@ -71,7 +72,7 @@ func newTable(config cuckoo.Config) (*cuckoo.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cuckoo.New(newMemory(words), config)
+	return cuckoo.New(slab.Words(words), config)
 }
 
 func (p *positive) slot(v value) []uint64 {
