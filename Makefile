@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 
-RACE = ./agent/... ./cuckoo/... ./directory/... ./journal/... ./partition/... ./query/... ./receive/... ./rejects/... ./server/... ./store/...
+RACE = ./agent/... ./cuckoo/... ./directory/... ./journal/... ./partition/... ./query/... ./receive/... ./rejects/... ./server/... ./store/... ./traffic/...
 FUZZTIME ?= 20s
 
 .PHONY: help run build test race fuzz bench lint generate

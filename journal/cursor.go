@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// cursor reads a message's body. After the first error every read returns
+// cursor reads the parts of a partition. After the first error every read returns
 // nothing, so that callers check once for a whole column.
 type cursor struct {
 	data  []byte
@@ -19,12 +19,12 @@ func (c *cursor) fail(what, why string) { c.failAt(c.at, what, why) }
 
 func (c *cursor) failAt(at int, what, why string) {
 	if c.err == nil {
-		c.err = fmt.Errorf("%s at byte %d of the body: %s", what, at, why)
+		c.err = fmt.Errorf("%s at byte %d: %s", what, at, why)
 	}
 	c.at = len(c.data)
 }
 
-// spend takes n from the items a message may still have.
+// spend takes n from the items a partition may still have in a message.
 func (c *cursor) spend(what string, n uint64) {
 	if n > uint64(c.items) {
 		c.fail(what, fmt.Sprintf("more than %d items in one message", MaxMessageItems))
@@ -47,14 +47,15 @@ func (c *cursor) uvarint(what string) uint64 {
 	return v
 }
 
-// count reads how many entries follow: at least one, and each takes at least
-// bytesEach, so that what is left bounds what is allocated for them.
-func (c *cursor) count(what string, bytesEach int) int {
+// count reads how many entries follow: at least one, and no more than twice the
+// bytes that are left, for no entry takes less than half a byte. So what is left
+// bounds what is allocated for them.
+func (c *cursor) count(what string) int {
 	n := c.uvarint(what)
 	if c.err != nil {
 		return 0
 	}
-	if left := uint64(len(c.data) - c.at); n == 0 || n > left/uint64(bytesEach) {
+	if left := uint64(len(c.data) - c.at); n == 0 || n > 2*left {
 		c.fail(what, fmt.Sprintf("%d entries in %d bytes", n, left))
 		return 0
 	}
@@ -62,6 +63,16 @@ func (c *cursor) count(what string, bytesEach int) int {
 		return 0
 	}
 	return int(n)
+}
+
+// length reads how many bytes of something there are: no more than all.
+func (c *cursor) length(what string) uint64 {
+	n := c.uvarint(what)
+	if left := uint64(len(c.data) - c.at); n > left {
+		c.fail(what, fmt.Sprintf("wants %d bytes, %d are left", n, left))
+		return 0
+	}
+	return n
 }
 
 // bytes returns the next n bytes, not copied.
@@ -77,5 +88,5 @@ func (c *cursor) bytes(what string, n uint64) []byte {
 }
 
 func (c *cursor) string(what string) string {
-	return string(c.bytes(what, c.uvarint(what)))
+	return string(c.bytes(what, c.length(what)))
 }

@@ -103,7 +103,7 @@ func TestExternalServer(t *testing.T) {
 		t.Helper()
 		select {
 		case m := <-arrived:
-			if m.Sequence != next || m.Err != nil || m.Parts[0].Points() != points {
+			if m.Sequence != next || m.Err != nil || parts(t, m)[0].Points() != points {
 				t.Fatalf("message %d came, error %v; want %d", m.Sequence, m.Err, next)
 			}
 			next++
@@ -122,17 +122,15 @@ func TestExternalServer(t *testing.T) {
 	}
 	expect(3)
 
-	if j.streams.connection.Status() != nats.CONNECTED {
+	if j.stream.connection.Status() != nats.CONNECTED {
 		t.Error("not connected")
 	}
 	store(t, j, gauges(4), nil)
 	expect(4)
-	if err := j.Trim(t.Context(), 0, 2); err != nil {
-		t.Fatal(err)
-	}
+	trim(t, j, 2)
 	j.Close()
 	j = open(t, c)
-	if got := bounds(t, j, 0); got != [2]uint64{3, 3} {
+	if got := bounds(t, j); got != [2]uint64{3, 3} {
 		t.Errorf("bounds are %v", got)
 	}
 
@@ -145,8 +143,8 @@ func TestExternalServer(t *testing.T) {
 	const points = 200_000
 	store(t, j, random(points), nil)
 	got := 0
-	for _, m := range read(t, j, 0, 4, int(j.Acknowledged(0))-3) {
-		for _, p := range m.Parts {
+	for _, m := range read(t, j, 0, 4, int(j.Acknowledged())-3) {
+		for _, p := range parts(t, m) {
 			got += p.Points()
 		}
 	}

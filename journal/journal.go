@@ -1,25 +1,27 @@
 // Package journal keeps what was acknowledged safe until it is sealed: parts of
-// requests come in (Append), durable and ordered messages go out (Read), one
-// stream a partition. The receivers append, and are answered once their parts are
-// synced to disk; each partition's loop reads, and trims what the store has sealed.
+// requests come in (Append), durable and ordered messages go out, to each
+// partition what is its own (Reader). The receivers append, and are answered once their
+// parts are synced to disk; each partition's loop reads, and trims what the store has sealed.
 // It is the only user of NATS JetStream, which runs inside this process unless a URL
 // names an external server.
 package journal
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/ring"
 )
 
 const (
@@ -27,6 +29,8 @@ const (
 	DefaultQueuedBytes = 64 << 20
 	// drainFor is how long Close waits for what is queued.
 	drainFor = 15 * time.Second
+	// watchEvery is how often the stream is looked at for what others wrote.
+	watchEvery = 2 * time.Second
 )
 
 // Errors of Append on which a caller decides.
@@ -48,7 +52,7 @@ type Config struct {
 	// to use instead. Whether it syncs before it acknowledges is its own setting
 	// (jetstream sync_interval: always).
 	URL string
-	// Partitions is the number of streams, fixed when they are created.
+	// Partitions is what the parts are for, fixed when the stream is created.
 	Partitions int
 	// MaxQueuedBytes bounds what waits for acknowledgement, over all partitions.
 	MaxQueuedBytes int64
@@ -56,31 +60,35 @@ type Config struct {
 	Registerer     prometheus.Registerer // nil: metrics are not registered
 }
 
-// Journal is a set of streams, one a partition. Its methods may be called at
-// the same time.
+// Journal is one stream for all partitions. Its methods may be called at the same
+// time.
 type Journal struct {
-	config  Config
-	streams *streams
-	metrics *metrics
-	writers []*writer
-	scratch sync.Pool // of *[]byte, to encode in
-	queued  atomic.Int64
+	config   Config
+	stream   *stream
+	metrics  *metrics
+	writer   *writer
+	readers  readers
+	requests sync.Pool // of *request
+	queued   atomic.Int64
 
-	running sync.WaitGroup     // writers
-	stop    context.CancelFunc // ends the writers' attempts
-	ended   context.Context    // ends the readers
-	end     context.CancelFunc
+	writing  sync.WaitGroup
+	stop     context.CancelFunc // ends the writer's attempts
+	watching sync.WaitGroup
+	ended    context.Context // ends watching and the readers
+	end      context.CancelFunc
 
-	mu     sync.RWMutex // Append holds it shared while it queues
-	closed bool
+	trimming sync.Mutex
+	trimmed  []uint64 // by partition: what it no longer needs; guarded by trimming
+	purged   uint64   // what no partition needed any more, and is gone; guarded by trimming
+
+	closed atomic.Bool
 }
 
 // Open starts the embedded server, or connects to the external one, and creates
-// the streams that are missing. Streams of another number of partitions are an
-// error.
+// the stream if it is missing. A stream for another number of partitions is an error.
 func Open(ctx context.Context, config Config) (*Journal, error) {
-	if config.Partitions < 1 {
-		return nil, fmt.Errorf("opening the journal: %d partitions", config.Partitions)
+	if config.Partitions < 1 || config.Partitions > maxPartitions {
+		return nil, fmt.Errorf("opening the journal: %d partitions, want 1 to %d", config.Partitions, maxPartitions)
 	}
 	if config.MaxQueuedBytes <= 0 {
 		config.MaxQueuedBytes = DefaultQueuedBytes
@@ -94,27 +102,26 @@ func Open(ctx context.Context, config Config) (*Journal, error) {
 		return nil, err
 	}
 	s.logStart(config.Logger)
-	j, err := newJournal(config, s.sectionsBytes(), s)
+	_, last, err := s.bounds(ctx)
 	if err != nil {
 		s.close()
 		return nil, err
 	}
-	j.streams = s
-	for partition, w := range j.writers {
-		_, last, err := s.bounds(ctx, partition)
-		if err != nil {
-			return nil, errors.Join(err, j.Close())
-		}
-		w.acknowledged.Store(last)
+	j, err := newJournal(config, s.sectionsBytes(), last, s)
+	if err != nil {
+		s.close()
+		return nil, err
 	}
+	j.stream = s
+	j.watching.Go(j.watch)
 	return j, nil
 }
 
-// newJournal starts the writers. The publisher is a parameter so that tests can
-// hold a message on its way.
-func newJournal(config Config, limitBytes int, p publisher) (*Journal, error) {
-	j := &Journal{config: config}
-	j.scratch.New = func() any { return new([]byte) }
+// newJournal starts the writer, behind the message that was acknowledged last. The
+// publisher is a parameter so that tests can hold a message on its way.
+func newJournal(config Config, limitBytes int, acknowledged uint64, p publisher) (*Journal, error) {
+	j := &Journal{config: config, trimmed: make([]uint64, config.Partitions)}
+	j.requests.New = func() any { return newRequest() }
 	var err error
 	j.metrics, err = newMetrics(config.Registerer, func() float64 { return float64(j.queued.Load()) })
 	if err != nil {
@@ -126,190 +133,187 @@ func newJournal(config Config, limitBytes int, p publisher) (*Journal, error) {
 	attempts, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.ended, j.end = context.WithCancel(context.Background())
-	for partition := range config.Partitions {
-		w := &writer{
-			partition:  partition,
-			limitBytes: limitBytes,
-			nonce:      hex.EncodeToString(nonce[:]) + "-",
-			publisher:  p,
-			metrics:    j.metrics,
-			queued:     &j.queued,
-		}
-		w.arrive.L = &w.mu
-		j.writers = append(j.writers, w)
-		j.running.Go(func() { w.run(attempts) })
+	j.writer = &writer{
+		limitBytes: limitBytes,
+		nonce:      hex.EncodeToString(nonce[:]) + "-",
+		publisher:  p,
+		metrics:    j.metrics,
+		now:        time.Now,
+		queued:     &j.queued,
+		readers:    &j.readers,
+		requests:   ring.NewMPSC[*request](queuedRequests),
+		batch:      batch{shares: make([]share, config.Partitions)},
 	}
+	j.writer.acknowledged.Store(acknowledged)
+	j.writing.Go(func() { j.writer.run(attempts) })
 	return j, nil
 }
 
-// Append stores parts[p] in partition p's stream, for all p, and returns when
-// every one of them is acknowledged, synced to disk. A nil or empty part brings
-// nothing. Parts of one caller that waits in between keep their order; the parts
-// may be used again after Append returns.
+// Append stores parts[p] for partition p, for all p, and returns when every one of
+// them is acknowledged, synced to disk. A nil or empty part brings nothing. Parts of
+// one caller that waits in between keep their order; the parts may be used again
+// after Append returns.
 //
 // ErrBusy, ErrClosed and ErrTooLarge mean that nothing was stored. After
 // ErrUnavailable, or when ctx ends first, some parts may be stored or may yet
 // be: the request may be sent again, and its hash sees to it that it counts once.
 func (j *Journal) Append(ctx context.Context, parts []*Part) error {
-	if len(parts) != len(j.writers) {
-		return fmt.Errorf("appending to the journal: %d parts for %d partitions", len(parts), len(j.writers))
+	if len(parts) != j.config.Partitions {
+		return fmt.Errorf("appending to the journal: %d parts for %d partitions", len(parts), j.config.Partitions)
 	}
 	if j.queued.Load() >= j.config.MaxQueuedBytes { // before the work of encoding
 		return ErrBusy
 	}
-	sections, err := j.encode(parts)
-	if err != nil {
-		return err
+	r := j.requests.Get().(*request)
+	err := r.encode(parts, j.writer.limitBytes)
+	if err == nil && len(r.sections) > 0 {
+		err = j.enqueue(r)
 	}
-	request := &request{left: len(sections), done: make(chan struct{})}
-	if err := j.enqueue(sections, request); err != nil {
+	if err != nil || len(r.sections) == 0 {
+		j.recycle(r)
 		return err
-	}
-	if len(sections) == 0 {
-		return nil
 	}
 	select {
-	case <-request.done:
-		return request.err
-	case <-ctx.Done():
+	case err := <-r.done:
+		j.recycle(r)
+		return err
+	case <-ctx.Done(): // the writer still has the request
 		return fmt.Errorf("waiting for the journal, outcome unknown: %w", ctx.Err())
 	}
 }
 
-// encode turns parts into sections, in the order of the partitions. A section
-// holds exactly its bytes, so that counting them bounds the queue's memory.
-func (j *Journal) encode(parts []*Part) ([]section, error) {
-	var sections []section
-	scratch := j.scratch.Get().(*[]byte)
-	defer func() {
-		if cap(*scratch) <= maxKeptBytes {
-			j.scratch.Put(scratch)
-		}
-	}()
-	encode := func(piece *Part) []byte {
-		*scratch = appendPart((*scratch)[:0], piece)
-		return *scratch
+// recycle keeps a request for another Append, unless it grew large.
+func (j *Journal) recycle(r *request) {
+	if cap(r.encoded) <= maxKeptBytes {
+		j.requests.Put(r)
 	}
-	for partition, part := range parts {
-		if part == nil || part.Empty() {
-			continue
-		}
-		if err := part.check(); err != nil {
-			return nil, fmt.Errorf("appending to the journal: part of partition %d: %w", partition, err)
-		}
-		err := eachPiece(part, j.writers[partition].limitBytes, encode, func(piece *Part, encoded []byte) {
-			sections = append(sections, section{
-				partition: partition, encoded: bytes.Clone(encoded), points: piece.Points(), items: piece.items(),
-			})
-		})
-		if err != nil {
-			return nil, fmt.Errorf("appending to the journal: part of partition %d: %w", partition, err)
-		}
-	}
-	return sections, nil
 }
 
-// enqueue hands all sections to the writers, or none of them.
-func (j *Journal) enqueue(sections []section, request *request) error {
-	total := int64(0)
-	for i := range sections {
-		sections[i].request = request
-		total += sections[i].queuedBytes()
+// enqueue hands a request to the writer.
+func (j *Journal) enqueue(r *request) error {
+	size := r.queuedBytes()
+	if size > j.config.MaxQueuedBytes {
+		return fmt.Errorf("%w: %d bytes, the queue holds %d", ErrTooLarge, size, j.config.MaxQueuedBytes)
 	}
-	j.mu.RLock()
-	defer j.mu.RUnlock()
-	if j.closed {
-		return ErrClosed
-	}
-	if total > j.config.MaxQueuedBytes {
-		return fmt.Errorf("%w: %d bytes, the queue holds %d", ErrTooLarge, total, j.config.MaxQueuedBytes)
-	}
-	if j.queued.Add(total) > j.config.MaxQueuedBytes {
-		j.queued.Add(-total)
+	if j.queued.Add(size) > j.config.MaxQueuedBytes {
+		j.queued.Add(-size)
 		return ErrBusy
 	}
-	for from := 0; from < len(sections); {
-		to := from + 1
-		for to < len(sections) && sections[to].partition == sections[from].partition {
-			to++
-		}
-		j.writers[sections[from].partition].push(sections[from:to])
-		from = to
+	err := j.writer.requests.Push(r)
+	switch {
+	case errors.Is(err, ring.ErrClosed):
+		err = ErrClosed
+	case errors.Is(err, ring.ErrFull):
+		err = ErrBusy
 	}
-	return nil
-}
-
-// Acknowledged is the highest sequence of the partition's stream that this
-// process knows to be acknowledged: the stream's end at Open, later that of the
-// last Append.
-func (j *Journal) Acknowledged(partition int) uint64 {
-	return j.writers[partition].acknowledged.Load()
-}
-
-// Bounds is the first and the last sequence of the partition's stream; of an
-// empty one, last is first-1.
-func (j *Journal) Bounds(ctx context.Context, partition int) (first, last uint64, err error) {
-	return j.streams.bounds(ctx, partition)
-}
-
-// Read calls visit with the messages of the partition's stream in order, each
-// once, from sequence from (at least 1) to the end, and then with new ones as
-// they come. It returns when ctx ends (ctx's error), the journal is closed
-// (ErrClosed) or visit returns an error (that one), and goes on by itself after
-// the connection was lost. The visitor owns the message's parts.
-//
-// A message that does not decode comes with Err set. Messages that the stream
-// no longer has come as one with Err wrapping ErrMissing and the sequence of the last
-// of them. If the stream ends before from, Read returns an error that wraps ErrMissing.
-func (j *Journal) Read(ctx context.Context, partition int, from uint64, visit func(Message) error) error {
-	reading, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(j.ended, cancel)()
-	r := &reader{
-		streams: j.streams, logger: j.config.Logger,
-		partition: partition, next: max(from, 1), visit: visit,
-	}
-	err := r.run(reading)
-	if ctx.Err() == nil && reading.Err() != nil && errors.Is(err, context.Canceled) {
-		return ErrClosed
+	if err != nil {
+		j.queued.Add(-size)
 	}
 	return err
 }
 
-// Trim removes the messages of the partition's stream up to and with sequence
-// through.
+// Acknowledged is the highest sequence of the stream that this process knows to
+// be acknowledged: the stream's end at Open, later that of the last Append.
+func (j *Journal) Acknowledged() uint64 { return j.writer.acknowledged.Load() }
+
+// Bounds is the first and the last sequence of the stream; of an empty one, last
+// is first-1.
+func (j *Journal) Bounds(ctx context.Context) (first, last uint64, err error) {
+	return j.stream.bounds(ctx)
+}
+
+// Read calls visit with what a Reader has, as it comes. It returns when ctx ends
+// (ctx's error), the reader ends (its error) or visit returns an error (that one).
+func (j *Journal) Read(ctx context.Context, partition int, from uint64, visit func(Message) error) error {
+	r := j.Reader(partition, from)
+	defer r.Close()
+	for {
+		m, ok, err := r.Next()
+		if err == nil && ok {
+			err = visit(m)
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-r.Arrived():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Trim says that a partition no longer needs messages up to and with sequence
+// through. Those that no partition needs are removed.
 func (j *Journal) Trim(ctx context.Context, partition int, through uint64) error {
-	return j.streams.trim(ctx, partition, through)
+	j.trimming.Lock()
+	defer j.trimming.Unlock()
+	j.trimmed[partition] = max(through, j.trimmed[partition])
+	through = slices.Min(j.trimmed)
+	if through <= j.purged {
+		return nil
+	}
+	if err := j.stream.trim(ctx, through); err != nil {
+		return err
+	}
+	j.purged = through
+	return nil
+}
+
+// watch looks at the stream from time to time.
+func (j *Journal) watch() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for last := uint64(0); ; {
+		select {
+		case <-tick.C:
+			last = j.look(last)
+		case <-j.ended.Done():
+			return
+		}
+	}
+}
+
+// look finds out whether the stream held, already the last time, a message that
+// nobody here has written, or does not know to have written; then it makes the
+// readers look for it. One that our writer stored is acknowledged by now.
+func (j *Journal) look(before uint64) (last uint64) {
+	if before > j.Acknowledged() {
+		j.readers.lookAgain()
+	}
+	_, last, err := j.stream.bounds(j.ended)
+	if err != nil {
+		return before // the next look may succeed
+	}
+	return last
 }
 
 // Connection is the journal's own connection to NATS, for a part that keeps a
 // stream of its own there. It outlives restarts of the embedded server, and is
 // closed by Close and nobody else.
-func (j *Journal) Connection() *nats.Conn { return j.streams.connection }
+func (j *Journal) Connection() *nats.Conn { return j.stream.connection }
 
-// Bytes is the size of all streams.
-func (j *Journal) Bytes(ctx context.Context) (int64, error) { return j.streams.bytes(ctx) }
+// Bytes is the size of the stream.
+func (j *Journal) Bytes(ctx context.Context) (int64, error) {
+	state, err := j.stream.state(ctx)
+	return int64(state.Bytes), err
+}
 
 // Close stops new appends, publishes what is queued, for drainFor at most,
 // ends the readers and stops the embedded server. It may be called twice.
 func (j *Journal) Close() error {
-	j.mu.Lock()
-	if j.closed {
-		j.mu.Unlock()
+	if j.closed.Swap(true) {
 		return nil
 	}
-	j.closed = true
-	j.mu.Unlock()
-	for _, w := range j.writers {
-		w.close()
-	}
+	j.writer.requests.Close()
 	giveUp := time.AfterFunc(drainFor, j.stop)
-	j.running.Wait()
+	j.writing.Wait()
 	giveUp.Stop()
 	j.stop()
 	j.end()
-	if j.streams != nil {
-		j.streams.close()
+	j.watching.Wait()
+	if j.stream != nil {
+		j.stream.close()
 	}
 	j.metrics.unregister(j.config.Registerer)
 	return nil

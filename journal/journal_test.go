@@ -66,9 +66,19 @@ func read(t testing.TB, j *Journal, partition int, from uint64, n int) []Message
 	return messages
 }
 
-func bounds(t testing.TB, j *Journal, partition int) [2]uint64 {
+// parts decodes what a message brings.
+func parts(t testing.TB, m Message) []Part {
 	t.Helper()
-	first, last, err := j.Bounds(context.Background(), partition)
+	parts, err := collect(&m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parts
+}
+
+func bounds(t testing.TB, j *Journal) [2]uint64 {
+	t.Helper()
+	first, last, err := j.Bounds(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,21 +88,21 @@ func bounds(t testing.TB, j *Journal, partition int) [2]uint64 {
 func TestRestart(t *testing.T) {
 	dir := t.TempDir()
 	j := open(t, config(t, dir))
-	if got := bounds(t, j, 0); got != [2]uint64{1, 0} {
+	if got := bounds(t, j); got != [2]uint64{1, 0} {
 		t.Errorf("a new stream has bounds %v", got)
 	}
 	begin := time.Now()
 	store(t, j, example(), nil)
 	store(t, j, gauges(500), gauges(3))
-	if a, b := j.Acknowledged(0), j.Acknowledged(1); a != 2 || b != 1 {
-		t.Errorf("acknowledged %d and %d, want 2 and 1", a, b)
+	if a := j.Acknowledged(); a != 2 {
+		t.Errorf("acknowledged %d, want 2", a)
 	}
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
 	j = open(t, config(t, dir))
-	if a, b := j.Acknowledged(0), j.Acknowledged(1); a != 2 || b != 1 {
-		t.Errorf("after restart acknowledged is %d and %d, want 2 and 1", a, b)
+	if a := j.Acknowledged(); a != 2 {
+		t.Errorf("after restart acknowledged is %d, want 2", a)
 	}
 	store(t, j, gauges(4), nil)
 	messages := read(t, j, 0, 1, 3)
@@ -101,7 +111,7 @@ func TestRestart(t *testing.T) {
 		if m.Sequence != uint64(i+1) || m.Err != nil || m.Time.Before(begin.Add(-time.Second)) || time.Since(m.Time) > patience {
 			t.Errorf("message %d has sequence %d, time %s, error %v", i, m.Sequence, m.Time, m.Err)
 		}
-		if diff := cmp.Diff([]Part{*want}, m.Parts, same); diff != "" {
+		if diff := cmp.Diff([]Part{*want}, parts(t, m), exactly); diff != "" {
 			t.Errorf("message %d: want -, got +\n%s", i, diff)
 		}
 	}
@@ -118,11 +128,11 @@ func TestRepeatedPublishOverRestart(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {
 		j := open(t, config(t, dir))
-		sequence, err := j.streams.send(t.Context(), 0, "one id", Encode(nil, []*Part{example()}))
+		sequence, err := j.stream.send(t.Context(), "one id", encode(t, time.UnixMilli(1), []*Part{example()}))
 		if err != nil || sequence != 1 {
 			t.Fatalf("sequence %d, error %v", sequence, err)
 		}
-		if got := bounds(t, j, 0); got != [2]uint64{1, 1} {
+		if got := bounds(t, j); got != [2]uint64{1, 1} {
 			t.Fatalf("bounds are %v", got)
 		}
 		j.Close()
@@ -139,7 +149,7 @@ func TestReadFollows(t *testing.T) {
 	}()
 	for n := uint64(1); n <= 3; n++ {
 		store(t, j, nil, gauges(int(n)))
-		if m := <-arrived; m.Sequence != n || m.Parts[0].Points() != int(n) {
+		if m := <-arrived; m.Sequence != n || parts(t, m)[0].Points() != int(n) {
 			t.Fatalf("message %d came, want %d", m.Sequence, n)
 		}
 	}
@@ -159,15 +169,15 @@ func TestReadFollows(t *testing.T) {
 func TestCorruptMessage(t *testing.T) {
 	j := open(t, config(t, t.TempDir()))
 	store(t, j, gauges(1), nil)
-	if _, err := j.streams.jetstream.Publish(t.Context(), subject(0), []byte("garbage, but long enough for one")); err != nil {
+	if _, err := j.stream.jetstream.Publish(t.Context(), subject, []byte("garbage, but long enough for one")); err != nil {
 		t.Fatal(err)
 	}
 	store(t, j, gauges(2), nil)
 	m := read(t, j, 0, 1, 3)
-	if m[0].Err != nil || m[2].Err != nil || m[2].Parts[0].Points() != 2 {
+	if m[0].Err != nil || m[2].Err != nil || parts(t, m[2])[0].Points() != 2 {
 		t.Errorf("neighbours of a corrupt message have errors %v and %v", m[0].Err, m[2].Err)
 	}
-	if !errors.Is(m[1].Err, ErrCorrupt) || m[1].Sequence != 2 || len(m[1].Parts) != 0 {
+	if !errors.Is(m[1].Err, ErrCorrupt) || m[1].Sequence != 2 || len(parts(t, m[1])) != 0 {
 		t.Errorf("corrupt message: %+v", m[1])
 	}
 }
@@ -178,7 +188,7 @@ func TestTrimAndMissing(t *testing.T) {
 	for range 6 {
 		store(t, j, gauges(1), nil)
 	}
-	stream, err := j.streams.jetstream.Stream(t.Context(), streamName(0))
+	stream, err := j.stream.jetstream.Stream(t.Context(), streamName)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,10 +197,8 @@ func TestTrimAndMissing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := j.Trim(t.Context(), 0, 2); err != nil {
-		t.Fatal(err)
-	}
-	if got := bounds(t, j, 0); got != [2]uint64{3, 6} {
+	trim(t, j, 2)
+	if got := bounds(t, j); got != [2]uint64{3, 6} {
 		t.Errorf("bounds are %v", got)
 	}
 	m := read(t, j, 0, 1, 4)
@@ -202,15 +210,13 @@ func TestTrimAndMissing(t *testing.T) {
 			t.Errorf("message %d has sequence %d and error %v, want %v", i, m[i].Sequence, m[i].Err, want)
 		}
 	}
-	if err := j.Trim(t.Context(), 0, 7); err == nil {
+	if err := j.stream.trim(t.Context(), 7); err == nil {
 		t.Error("trimmed beyond the end")
 	}
-	if err := j.Trim(t.Context(), 0, 6); err != nil {
-		t.Fatal(err)
-	}
+	trim(t, j, 6)
 	j.Close()
 	j = open(t, config(t, dir))
-	if got := bounds(t, j, 0); got != [2]uint64{7, 6} {
+	if got := bounds(t, j); got != [2]uint64{7, 6} {
 		t.Errorf("after a restart a stream trimmed to its end has bounds %v", got)
 	}
 	store(t, j, gauges(1), nil)
@@ -223,6 +229,36 @@ func TestTrimAndMissing(t *testing.T) {
 	}
 }
 
+// trim says that no partition needs anything through a message.
+func trim(t *testing.T, j *Journal, through uint64) {
+	t.Helper()
+	for partition := range j.config.Partitions {
+		if err := j.Trim(t.Context(), partition, through); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A message stays for as long as one partition needs it.
+func TestTrimKeepsWhatOnePartitionNeeds(t *testing.T) {
+	j := open(t, config(t, t.TempDir()))
+	for range 5 {
+		store(t, j, gauges(1), nil)
+	}
+	for _, step := range []struct {
+		partition   int
+		through     uint64
+		first, last uint64
+	}{{0, 4, 1, 5}, {1, 2, 3, 5}, {1, 1, 3, 5}, {1, 5, 5, 5}, {0, 5, 6, 5}} {
+		if err := j.Trim(t.Context(), step.partition, step.through); err != nil {
+			t.Fatal(err)
+		}
+		if got := bounds(t, j); got != [2]uint64{step.first, step.last} {
+			t.Errorf("partition %d trimmed through %d: bounds are %v", step.partition, step.through, got)
+		}
+	}
+}
+
 func TestOtherNumberOfPartitions(t *testing.T) {
 	dir := t.TempDir()
 	open(t, config(t, dir)).Close()
@@ -232,22 +268,6 @@ func TestOtherNumberOfPartitions(t *testing.T) {
 		t.Fatalf("opened with another number of partitions: %v", err)
 	}
 	open(t, config(t, dir))
-}
-
-// Streams that were not created before a crash are created by the next Open.
-func TestCreationCutShort(t *testing.T) {
-	dir := t.TempDir()
-	j := open(t, config(t, dir))
-	store(t, j, gauges(1), nil)
-	if err := j.streams.jetstream.DeleteStream(t.Context(), streamName(1)); err != nil {
-		t.Fatal(err)
-	}
-	j.Close()
-	j = open(t, config(t, dir))
-	store(t, j, gauges(1), gauges(1))
-	if bounds(t, j, 0) != [2]uint64{1, 2} || bounds(t, j, 1) != [2]uint64{1, 1} {
-		t.Errorf("bounds are %v and %v", bounds(t, j, 0), bounds(t, j, 1))
-	}
 }
 
 func TestStreamThatForgets(t *testing.T) {
@@ -263,13 +283,13 @@ func TestStreamThatForgets(t *testing.T) {
 // change changes the configuration of partition 0's stream.
 func change(t *testing.T, j *Journal, edit func(*jetstream.StreamConfig)) {
 	t.Helper()
-	stream, err := j.streams.jetstream.Stream(t.Context(), streamName(0))
+	stream, err := j.stream.jetstream.Stream(t.Context(), streamName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := stream.CachedInfo().Config
 	edit(&c)
-	if _, err := j.streams.jetstream.UpdateStream(t.Context(), c); err != nil {
+	if _, err := j.stream.jetstream.UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -293,9 +313,9 @@ func TestWriteError(t *testing.T) {
 	c.Logger = slog.New(slog.DiscardHandler)
 	j := open(t, c)
 	change(t, j, func(c *jetstream.StreamConfig) { c.NoAck = true })
-	age(j.streams.embedded)
-	generation := j.streams.embedded.running()
-	j.streams.embedded.logger.Errorf("write error: no space left on device")
+	age(j.stream.embedded)
+	generation := j.stream.embedded.running()
+	j.stream.embedded.logger.Errorf("write error: no space left on device")
 	begin := time.Now()
 	err := j.Append(t.Context(), []*Part{gauges(1), nil})
 	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no space left") {
@@ -304,11 +324,11 @@ func TestWriteError(t *testing.T) {
 	if took := time.Since(begin); took > attemptFor {
 		t.Errorf("the sender was told after %s", took)
 	}
-	if j.streams.embedded.running() == generation {
+	if j.stream.embedded.running() == generation {
 		t.Error("the server was not started anew")
 	}
 	deadline := time.Now().Add(patience)
-	for !j.streams.connection.IsConnected() && time.Now().Before(deadline) {
+	for !j.stream.connection.IsConnected() && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond) // polls the client's state
 	}
 	change(t, j, func(c *jetstream.StreamConfig) { c.NoAck = false })
@@ -331,11 +351,11 @@ func TestEmbeddedServerFails(t *testing.T) {
 	arrived := make(chan Message)
 	go j.Read(t.Context(), 0, 1, func(m Message) error { arrived <- m; return nil })
 	<-arrived
-	if err := age(j.streams.embedded).ShutdownJetStream(); err != nil {
+	if err := age(j.stream.embedded).ShutdownJetStream(); err != nil {
 		t.Fatal(err)
 	}
 	store(t, j, gauges(2), nil)
-	if m := <-arrived; m.Sequence != 2 || m.Parts[0].Points() != 2 {
+	if m := <-arrived; m.Sequence != 2 || parts(t, m)[0].Points() != 2 {
 		t.Errorf("after the failure came %+v", m)
 	}
 }
@@ -370,13 +390,13 @@ func TestManySenders(t *testing.T) {
 	}
 	all.Wait()
 	for partition := range 2 {
-		last := j.Acknowledged(partition)
+		last := j.Acknowledged()
 		if last >= senders*each {
 			t.Errorf("partition %d: %d messages for %d appends", partition, last, senders*each)
 		}
 		next := [senders]int64{}
 		for _, m := range read(t, j, partition, 1, int(last)) {
-			for _, p := range m.Parts {
+			for _, p := range parts(t, m) {
 				if p.Times[0] != next[p.Refs[0]] {
 					t.Fatalf("sender %d: part %d came, want %d", p.Refs[0], p.Times[0], next[p.Refs[0]])
 				}

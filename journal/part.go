@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"iter"
 	"time"
 
 	"carillon/bucket"
@@ -44,10 +45,19 @@ func (p *Part) Empty() bool {
 	return p.Points() == 0 && len(p.Definitions) == 0 && len(p.Metadata) == 0
 }
 
-// Message is one entry of a partition's stream.
+// Message is one entry of the journal, as one partition sees it.
 type Message struct {
-	Sequence uint64    // position in the stream, from 1
-	Time     time.Time // when the journal stored it: the clock of everything behind the journal
-	Parts    []Part
-	Err      error // why the message could not be decoded; Parts is empty then
+	Sequence uint64 // position in the stream, from 1
+	// Time is when the journal stored it, to the millisecond: the clock of everything
+	// behind the journal. It stands in the message, so that it is the same whenever
+	// and wherever that is read.
+	Time time.Time
+	Err  error // why the message could not be decoded; it has no parts then
+
+	encoded []byte // the partition's parts
 }
+
+// Parts are what the message brings to the partition, one after the other; often
+// there are none. Each is valid until the next, and shares the decoder's memory; only
+// its strings may be kept. The first error, which wraps ErrCorrupt, ends them.
+func (m *Message) Parts(d *Decoder) iter.Seq2[*Part, error] { return d.decode(m.encoded) }

@@ -44,31 +44,6 @@ func (p *Part) check() error {
 	return nil
 }
 
-// eachPiece calls visit with the encodings of part: one if it has at most
-// maxPieceRows points and fits limitBytes, more otherwise. They carry the same
-// points in the same order, each with the definitions it refers to.
-func eachPiece(part *Part, limitBytes int, encode func(*Part) []byte, visit func(piece *Part, encoded []byte)) error {
-	pieces := []*Part{part}
-	if rows := part.Points(); rows > maxPieceRows {
-		pieces = cutAll(part, maxPieceRows)
-	}
-	for len(pieces) > 0 {
-		piece := pieces[0]
-		encoded := encode(piece)
-		if len(encoded) <= limitBytes && piece.items() <= MaxMessageItems {
-			visit(piece, encoded)
-			pieces = pieces[1:]
-			continue
-		}
-		halves := halve(piece)
-		if halves == nil {
-			return fmt.Errorf("one item of %d bytes, a message holds %d: %w", len(encoded), limitBytes, ErrTooLarge)
-		}
-		pieces = append(halves, pieces[1:]...)
-	}
-	return nil
-}
-
 // items is what the part takes of MaxMessageItems.
 func (p *Part) items() int {
 	return 1 + p.Points() + len(p.Definitions) + len(p.Metadata)
@@ -147,6 +122,9 @@ func (p *Part) cut(from, to int) *Part {
 // adopt returns refs as they read in the piece, which takes over the
 // definitions that it does not have yet.
 func (p *Part) adopt(definitions []series.Definition, moved map[Ref]Ref, refs []Ref) []Ref {
+	if len(definitions) == 0 {
+		return refs
+	}
 	adopted := make([]Ref, len(refs))
 	for i, r := range refs {
 		if r < FirstDefinition {

@@ -6,21 +6,26 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"carillon/ring"
 )
 
 const (
-	// maxSectionsBytes bounds the body of one message before compression.
+	// queuedRequests bounds the requests that wait for the writer.
+	queuedRequests = 1024
+	// takenRequests bounds those that it looks at for one message.
+	takenRequests = 256
+
+	// maxSectionsBytes bounds the sections of one message.
 	maxSectionsBytes = 4 << 20
-	// maxKeptBytes is how large a buffer may be and still be kept for later.
-	maxKeptBytes = 1 << 20
-	// sectionOverheadBytes is what a queued section costs beside its bytes.
-	sectionOverheadBytes = 128
+	// groupBytes is how large a message grows by taking in more requests. Beyond
+	// that a sync is shared by enough, and readers hold messages in memory.
+	groupBytes = 1 << 20
 
 	// attemptFor is how long one publish waits for its acknowledgement.
 	attemptFor = 10 * time.Second
@@ -34,162 +39,129 @@ const (
 )
 
 // publisher stores a message durably. The id marks a message that is published
-// again; the sequence is its place in the partition's stream.
+// again; the sequence is its place in the stream.
 type publisher interface {
-	publish(ctx context.Context, partition int, id string, message []byte) (sequence uint64, err error)
+	publish(ctx context.Context, id string, message []byte) (sequence uint64, err error)
 }
 
-// section is one encoded part on its way into a message.
-type section struct {
-	partition int
-	encoded   []byte
-	points    int
-	items     int // of MaxMessageItems
-	request   *request
-}
-
-func (s *section) queuedBytes() int64 { return int64(len(s.encoded)) + sectionOverheadBytes }
-
-// request is one Append that waits for its sections.
-type request struct {
-	mu   sync.Mutex
-	left int   // sections without an outcome
-	err  error // of the first section that failed
-	done chan struct{}
-}
-
-// finish takes the outcome of one section.
-func (r *request) finish(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.err == nil {
-		r.err = err
-	}
-	if r.left--; r.left == 0 {
-		close(r.done)
-	}
-}
-
-// writer publishes the sections of one partition.
+// writer publishes the requests of all partitions.
 //
 // It commits in groups, and clocks itself: while one message is on its way to
 // the disk, whatever arrives waits, and all of that is the next message. So an
 // idle journal answers after one sync, and a busy one shares each sync among as
 // many senders as came during the one before; no timer and no size has to be tuned.
-// With one publish in flight a partition, order in the stream is order of arrival.
+// With one publish in flight, order in the stream is order of arrival.
+//
+// A request's parts for all partitions travel in one message, because a message is
+// what costs: its way through the server and above all its sync take as much
+// processor time as the points of several requests. Only what is larger than a message
+// takes several, in order.
 type writer struct {
-	partition  int
 	limitBytes int    // of the sections of a message
 	nonce      string // makes ids of this process differ from any other's
 	publisher  publisher
 	metrics    *metrics
-	queued     *atomic.Int64 // the journal's count of bytes in all queues
+	now        func() time.Time
+	queued     *atomic.Int64 // the journal's count of bytes in the queue
+	readers    *readers
 
-	acknowledged atomic.Uint64
-
-	mu     sync.Mutex
-	arrive sync.Cond // on mu: queue or closed changed
-	queue  []section
-	closed bool
+	requests     *ring.MPSC[*request]
+	acknowledged atomic.Uint64 // highest sequence; written by run alone, after Open
 
 	// Owned by run.
-	count         uint64 // messages begun
-	batch         []section
-	body, message []byte
+	count   uint64     // messages begun
+	last    time.Time  // time of the last message
+	taken   []*request // from the ring, and not yet all in a batch
+	section int        // of the first of taken: the next one to be sent
+	batch   batch
 }
 
-// push queues sections of the partition; it does not block.
-func (w *writer) push(sections []section) {
-	w.mu.Lock()
-	w.queue = append(w.queue, sections...)
-	w.mu.Unlock()
-	w.arrive.Signal()
-}
-
-// close lets run end once the queue is empty.
-func (w *writer) close() {
-	w.mu.Lock()
-	w.closed = true
-	w.mu.Unlock()
-	w.arrive.Signal()
-}
-
-// run publishes until the writer is closed and its queue empty. When ctx ends,
-// publishing is no longer tried again, and what is queued fails fast.
+// run publishes until the ring is closed and empty. When ctx ends, publishing is no
+// longer tried again, and what is queued fails fast.
 func (w *writer) run(ctx context.Context) {
 	for w.take() {
 		w.commit(ctx)
 	}
 }
 
-// take waits for sections and moves those that fit one message to batch. It is
-// false when there will be none.
+// take waits for requests and moves sections that fit one message to the batch. It
+// is false when there will be none.
 func (w *writer) take() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for len(w.queue) == 0 {
-		if w.closed {
-			return false
-		}
-		w.arrive.Wait()
+	var arrived [takenRequests]*request
+	if len(w.taken) == 0 {
+		w.taken = append(w.taken, arrived[:w.requests.Wait(arrived[:])]...)
+	} else if room := takenRequests - len(w.taken); room > 0 {
+		w.taken = append(w.taken, arrived[:w.requests.Pop(arrived[:room])]...)
 	}
-	n, bytes, items := 0, 0, 0
-	for ; n < len(w.queue); n++ {
-		bytes += len(w.queue[n].encoded)
-		items += w.queue[n].items
-		if n > 0 && (bytes > w.limitBytes || items > MaxMessageItems) {
-			break
-		}
+	if len(w.taken) == 0 {
+		return false
 	}
-	w.batch = append(w.batch[:0], w.queue[:n]...)
-	w.queue = slices.Delete(w.queue, 0, n)
+	w.batch.clear()
+	for i, r := range w.taken {
+		for w.section < len(r.sections) {
+			if !w.batch.add(r, w.section, w.limitBytes) {
+				w.taken = slices.Delete(w.taken, 0, i)
+				return true
+			}
+			w.section++
+		}
+		w.section = 0
+	}
+	w.taken = slices.Delete(w.taken, 0, len(w.taken))
 	return true
 }
 
 // commit publishes the batch as one message and tells everyone who waits.
 func (w *writer) commit(ctx context.Context) {
-	points := 0
-	w.body = w.body[:0]
-	for i := range w.batch {
-		w.body = append(w.body, w.batch[i].encoded...)
-		points += w.batch[i].points
+	if now := w.now(); now.After(w.last) { // a clock that was set back does not go on before it is where it was
+		w.last = now.Truncate(time.Millisecond)
 	}
-	w.message = appendFrame(w.message[:0], w.body)
+	message := w.batch.message(w.last)
 	begin := time.Now()
-	sequence, err := w.publish(ctx, w.message)
+	sequence, err := w.publish(ctx, message)
 	if err == nil {
 		w.metrics.publishSeconds.Observe(time.Since(begin).Seconds())
 		w.metrics.messages.Inc()
-		w.metrics.points.Add(float64(points))
-		w.metrics.bytes.Add(float64(len(w.message)))
-		w.metrics.messagePoints.Observe(float64(points))
-		w.acknowledged.Store(max(sequence, w.acknowledged.Load()))
-	} else {
+		w.metrics.points.Add(float64(w.batch.points))
+		w.metrics.bytes.Add(float64(len(message)))
+		w.metrics.messagePoints.Observe(float64(w.batch.points))
+		err = w.stored(sequence, message)
+	}
+	if err != nil {
 		w.metrics.failures.Inc()
-		err = fmt.Errorf("%w: partition %d: %w", ErrUnavailable, w.partition, err)
+		w.readers.lookAgain() // it may be in the stream, or get there
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	for i := range w.batch {
-		w.queued.Add(-w.batch[i].queuedBytes())
-		w.batch[i].request.finish(err)
+	for _, s := range w.batch.sections {
+		if r := s.request; r.finish(err) {
+			w.queued.Add(-r.queuedBytes())
+			r.done <- r.err // from here on it is the sender's
+		}
 	}
-	clear(w.batch)
-	if cap(w.body) > maxKeptBytes {
-		w.body = nil
+}
+
+// stored notes an acknowledgement and hands the message to the readers.
+func (w *writer) stored(sequence uint64, message []byte) error {
+	if acknowledged := w.acknowledged.Load(); sequence <= acknowledged {
+		// What is behind this sequence was taken for read by the readers.
+		err := fmt.Errorf("%w: the stream goes on at message %d, but message %d was acknowledged", ErrMissing, sequence, acknowledged)
+		w.readers.fail(err)
+		return err
 	}
-	if cap(w.message) > maxKeptBytes {
-		w.message = nil
-	}
+	w.readers.offer(sequence, &w.batch, message)
+	w.acknowledged.Store(sequence)
+	return nil
 }
 
 // publish stores the message, trying again under the same id while no answer
 // comes. An answer that refuses it is final: the next message tries afresh.
 func (w *writer) publish(ctx context.Context, message []byte) (uint64, error) {
 	w.count++
-	id := w.nonce + strconv.Itoa(w.partition) + "." + strconv.FormatUint(w.count, 10)
+	id := w.nonce + strconv.FormatUint(w.count, 10)
 	giveUp := time.Now().Add(publishFor)
 	for wait := minRetryWait; ; wait = min(2*wait, maxRetryWait) {
 		attempt, cancel := context.WithTimeout(ctx, attemptFor)
-		sequence, err := w.publisher.publish(attempt, w.partition, id, message)
+		sequence, err := w.publisher.publish(attempt, id, message)
 		cancel()
 		if err == nil || !mayRetry(err) || time.Now().After(giveUp) {
 			return sequence, err

@@ -17,36 +17,43 @@ import (
 
 // stored is one message that reached the fake publisher.
 type stored struct {
-	partition int
-	id        string
-	parts     []Part
+	id    string
+	at    time.Time
+	parts [2][]Part // by partition
 }
 
 // fakePublisher keeps messages in memory. Each publish first asks answer, if
 // there is one, which may block or fail.
 type fakePublisher struct {
-	t      testing.TB
-	answer func(attempt int) error
+	t        testing.TB
+	answer   func(attempt int) error
+	sequence func(attempt int) uint64 // nil: that of the attempt
 
 	mu       sync.Mutex
 	attempts int
 	messages []stored
 }
 
-func (p *fakePublisher) publish(_ context.Context, partition int, id string, message []byte) (uint64, error) {
-	parts, err := Decode(message)
-	if err != nil {
-		p.t.Error(err)
+func (p *fakePublisher) publish(_ context.Context, id string, message []byte) (uint64, error) {
+	m := stored{id: id}
+	for partition := range m.parts {
+		var err error
+		if m.at, m.parts[partition], err = decode(message, partition); err != nil {
+			p.t.Error(err)
+		}
 	}
 	p.mu.Lock()
 	p.attempts++
 	attempt := p.attempts
-	p.messages = append(p.messages, stored{partition, id, parts})
+	p.messages = append(p.messages, m)
 	p.mu.Unlock()
 	if p.answer != nil {
 		if err := p.answer(attempt); err != nil {
 			return 0, err
 		}
+	}
+	if p.sequence != nil {
+		return p.sequence(attempt), nil
 	}
 	return uint64(attempt), nil
 }
@@ -60,7 +67,7 @@ func faked(t testing.TB, p *fakePublisher, config Config) *Journal {
 	if config.MaxQueuedBytes == 0 {
 		config.MaxQueuedBytes = DefaultQueuedBytes
 	}
-	j, err := newJournal(config, maxSectionsBytes, p)
+	j, err := newJournal(config, maxSectionsBytes, 0, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,23 +99,67 @@ func TestGroupCommit(t *testing.T) {
 			begin(byte(i + 2))
 		}
 		synctest.Wait()
-		if len(p.messages) != 1 || j.Acknowledged(0) != 0 {
-			t.Fatalf("%d messages begun, sequence %d acknowledged; want 1 in flight", len(p.messages), j.Acknowledged(0))
+		if len(p.messages) != 1 || j.Acknowledged() != 0 {
+			t.Fatalf("%d messages begun, sequence %d acknowledged; want 1 in flight", len(p.messages), j.Acknowledged())
 		}
 		close(gate)
 		appends.Wait()
-		if len(p.messages) != 2 || len(p.messages[0].parts) != 1 || len(p.messages[1].parts) != 100 {
+		if len(p.messages) != 2 || len(p.messages[0].parts[0]) != 1 || len(p.messages[1].parts[0]) != 100 {
 			t.Fatalf("%d messages, want 2, with 1 and 100 parts", len(p.messages))
 		}
 		if p.messages[0].id == p.messages[1].id {
 			t.Error("two messages have the same id")
 		}
-		if j.Acknowledged(0) != 2 || j.Acknowledged(1) != 0 {
-			t.Errorf("acknowledged %d and %d, want 2 and 0", j.Acknowledged(0), j.Acknowledged(1))
+		if j.Acknowledged() != 2 {
+			t.Errorf("acknowledged %d, want 2", j.Acknowledged())
 		}
 		j.Close()
 		if queued := j.queued.Load(); queued != 0 {
 			t.Errorf("%d bytes are still counted as queued", queued)
+		}
+	})
+}
+
+// A message grows to its limit by taking in requests, and they keep their order.
+func TestGroupsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		p := &fakePublisher{answer: func(int) error { <-gate; return nil }}
+		j := faked(t, p, Config{})
+		const requests, points = 20, 20_000
+		var appends sync.WaitGroup
+		for i := range requests {
+			appends.Go(func() {
+				part := random(points)
+				part.Request = Hash{byte(i + 1)}
+				if err := j.Append(t.Context(), []*Part{part, part}); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(gate)
+		appends.Wait()
+		j.Close()
+		for partition := range 2 {
+			var hashes []Hash
+			for _, m := range p.messages {
+				for _, part := range m.parts[partition] {
+					hashes = append(hashes, part.Request)
+				}
+			}
+			want := 0
+			for i := range requests {
+				for from := 0; from < points; from += maxPieceRows {
+					if want >= len(hashes) || hashes[want] != pieceHash(Hash{byte(i + 1)}, from, min(from+maxPieceRows, points)) {
+						t.Fatalf("partition %d: part %d of %d is out of order", partition, want, len(hashes))
+					}
+					want++
+				}
+			}
+		}
+		if n := len(p.messages); n < 6 || n > 16 { // 6.7 MB, 1 MiB at most in all but one
+			t.Errorf("%d messages", n)
 		}
 	})
 }
@@ -270,7 +321,7 @@ func TestMetrics(t *testing.T) {
 		for _, f := range families {
 			got[strings.TrimPrefix(f.GetName(), "carillon_journal_")] = f.Metric[0].GetCounter().GetValue()
 		}
-		if len(got) != 8 || got["messages_total"] != 2 || got["points_total"] != 7 || got["bytes_total"] == 0 {
+		if len(got) != 8 || got["messages_total"] != 1 || got["points_total"] != 7 || got["bytes_total"] == 0 {
 			t.Errorf("metrics are %v", got)
 		}
 		j.Close()

@@ -9,23 +9,27 @@ import (
 	"carillon/series"
 )
 
-// applyPart numbers the series that a part defines and aligns its points.
+// batchPoints is how many points are aligned before what leaves the quantizer is
+// passed on: few enough to be in the processor's cache still.
+const batchPoints = 4096
+
+// applyPart numbers the series that a part defines and aligns its points. It keeps
+// nothing of the part.
 func (p *Partition) applyPart(now int64, part *journal.Part) error {
 	if err := p.define(part); err != nil {
 		return err
 	}
-	for i, ref := range part.Refs {
-		point := quantize.Point{Series: p.resolve(ref), Time: part.Times[i], Value: part.Values[i]}
-		if verdict := p.quantizer.Add(now, point, &p.out); verdict.Refused() {
-			p.reject(verdict, point.Series, point.Time)
-		}
+	for from := 0; from < len(part.Refs); from += batchPoints {
+		to := min(from+batchPoints, len(part.Refs))
+		p.batch = p.resolve(p.batch[:0], part.Refs[from:to])
+		p.quantizer.AddPoints(now, p.batch, part.Times[from:to], part.Values[from:to], &p.out)
+		p.keep()
 	}
-	for i, ref := range part.AggregateRefs {
-		b := &part.Aggregates[i]
-		if verdict := p.quantizer.AddAggregate(now, p.resolve(ref), b, &p.out); verdict.Refused() {
-			p.reject(verdict, p.resolve(ref), b.LastTime)
-		}
+	p.batch = p.resolve(p.batch[:0], part.AggregateRefs)
+	for i, number := range p.batch {
+		p.quantizer.AddAggregate(now, number, &part.Aggregates[i], &p.out)
 	}
+	p.keep()
 	return nil
 }
 
@@ -56,18 +60,23 @@ func (p *Partition) defineNew() {
 	}
 }
 
-func (p *Partition) resolve(ref journal.Ref) uint32 {
-	if ref >= journal.FirstDefinition {
-		return p.numbers[ref-journal.FirstDefinition]
+// resolve appends the numbers of the series that the part at hand refers to.
+func (p *Partition) resolve(numbers []uint32, refs []journal.Ref) []uint32 {
+	for _, ref := range refs {
+		number := uint32(ref)
+		if ref >= journal.FirstDefinition {
+			number = p.numbers[ref-journal.FirstDefinition]
+		}
+		numbers = append(numbers, number)
 	}
-	return uint32(ref)
+	return numbers
 }
 
-func (p *Partition) reject(verdict quantize.Verdict, number uint32, at int64) {
-	key, _ := p.config.Directory.Key(series.NewID(p.config.Number, number))
-	p.config.Rejects.Add("quantize", verdict.String(), 1, rejects.Sample{
+func (p *Partition) reject(r quantize.Refusal) {
+	key, _ := p.config.Directory.Key(series.NewID(p.config.Number, r.Series))
+	p.config.Rejects.Add("quantize", r.Verdict.String(), 1, rejects.Sample{
 		Input:  key.Format(),
-		Detail: "time " + time.UnixMilli(at).UTC().Format(time.RFC3339Nano),
+		Detail: "time " + time.UnixMilli(r.Time).UTC().Format(time.RFC3339Nano),
 	})
 }
 
@@ -76,21 +85,26 @@ func (p *Partition) reject(verdict quantize.Verdict, number uint32, at int64) {
 func (p *Partition) advance(now int64) {
 	if since := now - p.advanced; since >= tickEvery.Milliseconds() || since < 0 { // < 0: a clock was set back
 		p.advanced = now
-		p.quantizer.Advance(now, &p.out)
+		for p.quantizer.Advance(now, &p.out) {
+			p.keep()
+		}
 	}
 	p.keep()
 }
 
-// keep empties the quantizer's output into the store and to the subscribers.
+// keep empties the quantizer's output: into the store, where the order in which the
+// journal has them matters, to the subscribers and into the ledger of what was
+// refused.
 func (p *Partition) keep() {
-	if len(p.out.Kept) > 0 && p.headSince.IsZero() {
+	if p.out.Kept.Len() > 0 && p.headSince.IsZero() {
 		p.headSince = p.config.Now()
 	}
-	for i := range p.out.Kept {
-		p.config.Store.Add(p.out.Kept[i].Series, &p.out.Kept[i].Bucket)
+	p.out.Kept.Deliver(p.config.Store)
+	if p.out.Completed.Len() > 0 {
+		p.config.Publish(&p.out.Completed)
 	}
-	if len(p.out.Completed) > 0 {
-		p.config.Publish(p.out.Completed)
+	for _, r := range p.out.Refused {
+		p.reject(r)
 	}
 	p.out.Reset()
 }

@@ -1,8 +1,8 @@
 // Package partition is the loop that owns everything of one partition: it reads
-// the partition's journal stream in order, numbers new series in the directory,
-// aligns points with a quantizer and keeps the buckets in a store. Queries ask
-// it for views; completed segments leave it as live buckets. The server opens
-// one Partition for each stream and runs all of them as a Set.
+// what the journal has for the partition in order, numbers new series in the
+// directory, aligns points with a quantizer and keeps the buckets in a store. Queries
+// ask it for views; completed segments leave it as live buckets. The server opens all
+// Partitions and runs them as a Set.
 package partition
 
 import (
@@ -21,9 +21,8 @@ import (
 )
 
 const (
-	messagesAhead = 16               // decoded messages that may wait for the loop
-	tickEvery     = time.Second      // completion, sealing and maintenance are looked at this often
-	retryWindow   = 10 * time.Minute // a request sent again within it counts once
+	tickEvery   = time.Second      // completion, sealing and maintenance are looked at this often
+	retryWindow = 10 * time.Minute // a request sent again within it counts once
 )
 
 // Config is what a partition is made of.
@@ -38,11 +37,11 @@ type Config struct {
 	Now       func() time.Time
 
 	// Publish is given the completed segments of the partition, in the loop: it
-	// must not block. The slice is only valid during the call.
-	Publish func(completed []quantize.Bucket)
+	// must not block. The batch is only valid during the call.
+	Publish func(completed *quantize.Batch)
 
-	SealEvery   time.Duration // the head is sealed when its oldest bucket is this old,
-	SealBuckets int           // or when it holds this many buckets
+	SealEvery   time.Duration // everything is sealed when the first message after the last seal is this old,
+	SealBuckets int           // or when the head holds this many buckets
 }
 
 // Partition owns one partition. Its loop's goroutine owns every field below
@@ -51,7 +50,6 @@ type Partition struct {
 	config Config
 	id     string // for logs and errors
 
-	messages chan journal.Message
 	views    chan viewRequest
 	waits    chan waiter
 	sealNow  chan chan<- struct{}
@@ -63,13 +61,15 @@ type Partition struct {
 	replay   uint64                   // how many messages before it there were to read again
 
 	// loop
+	decoder   journal.Decoder
 	quantizer *quantize.Quantizer
 	out       quantize.Output
 	advanced  int64    // time of the quantizer's last Advance
 	numbers   []uint32 // of the definitions of the part at hand
+	batch     []uint32 // series of the points at hand
 	retries   *retries
 	applied   uint64    // sequence up to which everything is in the quantizer and the store
-	headSince time.Time // when the first bucket came to the head after a seal; zero if none did
+	headSince time.Time // when the first message came after a seal; zero if none did
 	waiting   []waiter
 	sealing   []chan<- struct{} // who waits for a seal
 	corrupt   uint64            // messages that could not be decoded
@@ -101,7 +101,6 @@ func Open(ctx context.Context, config Config) (*Partition, error) {
 	p := &Partition{
 		config:    config,
 		id:        fmt.Sprintf("partition %d", config.Number),
-		messages:  make(chan journal.Message, messagesAhead),
 		views:     make(chan viewRequest),
 		waits:     make(chan waiter),
 		sealNow:   make(chan chan<- struct{}),
@@ -110,7 +109,7 @@ func Open(ctx context.Context, config Config) (*Partition, error) {
 		quantizer: quantize.New(config.Quantize),
 		retries:   newRetries(retryWindow),
 	}
-	first, last, err := config.Journal.Bounds(ctx, config.Number)
+	first, last, err := config.Journal.Bounds(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.id, err)
 	}
@@ -134,35 +133,25 @@ func Open(ctx context.Context, config Config) (*Partition, error) {
 // at the end of ctx.
 func (p *Partition) Run(ctx context.Context) error {
 	defer close(p.stopped)
-	ctx, cancel := context.WithCancel(ctx)
-	read := make(chan error, 1)
-	go func() {
-		read <- p.config.Journal.Read(ctx, p.config.Number, p.applied+1, func(m journal.Message) error {
-			select {
-			case p.messages <- m:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
-	err := p.loop(ctx, read)
-	cancel()
-	if err != nil {
+	reader := p.config.Journal.Reader(p.config.Number, p.applied+1)
+	defer reader.Close()
+	if err := p.loop(ctx, reader); err != nil {
 		return fmt.Errorf("%s: %w", p.id, err)
 	}
 	return nil
 }
 
-func (p *Partition) loop(ctx context.Context, read <-chan error) error {
+// loop does one thing after the other. Where several wait, select picks one at
+// random, so that under load the journal does not keep out the others.
+func (p *Partition) loop(ctx context.Context, reader *journal.Reader) error {
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	p.reachedTarget()
 	for {
 		var err error
 		select {
-		case m := <-p.messages:
-			err = p.apply(m)
+		case <-reader.Arrived():
+			err = p.next(reader)
 		case v := <-p.views:
 			p.answer(v)
 		case w := <-p.waits:
@@ -174,10 +163,6 @@ func (p *Partition) loop(ctx context.Context, read <-chan error) error {
 			err = p.committed(ctx)
 		case <-tick.C:
 			err = p.tick()
-		case err = <-read:
-			if ctx.Err() == nil && err == nil {
-				err = errors.New("the journal's stream ended")
-			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -191,30 +176,43 @@ func (p *Partition) loop(ctx context.Context, read <-chan error) error {
 	}
 }
 
-// apply takes one journal message. Those up to the last seal are in the store
-// already: of them only the requests' hashes are needed.
-func (p *Partition) apply(m journal.Message) error {
-	now := m.Time.UnixMilli()
-	switch {
-	case m.Err != nil:
+// next takes a message of the journal, if there is one.
+func (p *Partition) next(reader *journal.Reader) error {
+	m, ok, err := reader.Next()
+	if err != nil || !ok {
+		return err
+	}
+	return p.apply(&m)
+}
+
+// apply takes one journal message. Of those up to the last seal, which are in the
+// store already, only the requests' hashes are needed.
+func (p *Partition) apply(m *journal.Message) error {
+	now, sealed := m.Time.UnixMilli(), m.Sequence <= p.config.Store.Sealed()
+	if m.Err != nil {
 		p.damaged(m.Sequence, m.Err)
-	case m.Sequence <= p.config.Store.Sealed():
-		for i := range m.Parts {
-			p.retries.seen(now, m.Parts[i].Request)
-		}
-	default:
-		for i := range m.Parts {
-			if p.retries.seen(now, m.Parts[i].Request) {
-				continue
-			}
-			err := p.applyPart(now, &m.Parts[i])
+	}
+	for part, err := range m.Parts(&p.decoder) {
+		switch {
+		case err != nil:
+			p.damaged(m.Sequence, err)
+		case p.retries.seen(now, part.Request) || sealed:
+		default:
+			err = p.applyPart(now, part)
 			if errors.Is(err, directory.ErrRefused) { // no journal of ours holds it
 				p.damaged(m.Sequence, err)
 			} else if err != nil {
 				return fmt.Errorf("journal message %d: %w", m.Sequence, err)
 			}
 		}
+	}
+	if m.Err == nil && !sealed {
 		p.advance(now)
+	}
+	// The journal keeps what any partition has not sealed. So one that gets nothing
+	// seals, too, that it has got nothing.
+	if p.headSince.IsZero() && !sealed {
+		p.headSince = p.config.Now()
 	}
 	p.applied = m.Sequence
 	p.position.Store(&position{m.Sequence, m.Time})

@@ -22,20 +22,26 @@ import (
 	"carillon/store"
 )
 
-// rig is two partitions with real parts on a temporary directory.
+// rig is some partitions with real parts on a temporary directory.
 type rig struct {
-	t         *testing.T
+	t         testing.TB
 	directory *directory.Directory
 	journal   *journal.Journal
 	rejects   *rejects.Ledger
 	set       *Set
 	completed chan int // lengths of what was published
+	stop      func()   // ends the loops
 	close     func()
 }
 
 const partitions = 2
 
-func open(t *testing.T, dir string) (*rig, error) {
+func open(t testing.TB, dir string) (*rig, error) {
+	t.Helper()
+	return openPartitions(t, dir, partitions)
+}
+
+func openPartitions(t testing.TB, dir string, partitions int) (*rig, error) {
 	t.Helper()
 	r := &rig{t: t, completed: make(chan int, 1024)}
 	logger := slog.New(slog.DiscardHandler)
@@ -73,7 +79,12 @@ func open(t *testing.T, dir string) (*rig, error) {
 				FutureTolerance: 60_000, MinDelay: 1, MaxDelay: 1,
 			},
 			Logger: logger, Now: time.Now, SealEvery: time.Hour, SealBuckets: 1 << 20,
-			Publish: func(c []quantize.Bucket) { r.completed <- len(c) },
+			Publish: func(c *quantize.Batch) {
+				select {
+				case r.completed <- c.Len():
+				default: // nobody wants to know
+				}
+			},
 		})
 		if err != nil {
 			closeParts()
@@ -88,16 +99,19 @@ func open(t *testing.T, dir string) (*rig, error) {
 		defer close(ended)
 		r.set.Run(ctx)
 	}()
-	r.close = func() {
+	r.stop = func() {
 		cancel()
 		<-ended
+	}
+	r.close = func() {
+		r.stop()
 		closeParts()
 	}
 	must(t, r.set.Ready(t.Context()))
 	return r, nil
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -199,6 +213,34 @@ func TestRequestsCountOnce(t *testing.T) {
 		t.Errorf("replayed %d of %d messages", done, total)
 	}
 	r.close()
+}
+
+// TestIdlePartitionsDoNotKeepTheJournal: a partition that gets nothing seals, too,
+// so that the journal, which all share, is trimmed of what the others have sealed.
+func TestIdlePartitionsDoNotKeepTheJournal(t *testing.T) {
+	dir := t.TempDir()
+	r, err := open(t, dir)
+	must(t, err)
+	for i := range byte(3) {
+		r.append(r.request(i+1, time.Now().UnixMilli(), map[string]float64{"a": 1})) // one partition's alone
+	}
+	must(t, r.set.Settle(t.Context()))
+	r.stop()
+	later := time.Now().Add(2 * time.Hour)
+	for _, p := range r.set.partitions {
+		p.config.Now = func() time.Time { return later }
+		must(t, p.tick())
+		<-p.config.Store.Committed()
+		must(t, p.committed(t.Context()))
+	}
+	if first, last, err := r.journal.Bounds(t.Context()); err != nil || first != 4 || last != 3 {
+		t.Errorf("the journal holds messages %d to %d, error %v", first, last, err)
+	}
+	r.close()
+	r, err = open(t, dir)
+	must(t, err)
+	defer r.close()
+	r.expect(map[string]float64{"a": 3})
 }
 
 // TestReadOfManySeries reads more series than one view covers.

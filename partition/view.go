@@ -48,7 +48,7 @@ func (p *Partition) view(ctx context.Context, numbers []uint32) (*store.View, er
 // settle returns when everything this process had acknowledged before the call
 // can be read.
 func (p *Partition) settle(ctx context.Context) error {
-	acknowledged := p.config.Journal.Acknowledged(p.config.Number)
+	acknowledged := p.config.Journal.Acknowledged()
 	if p.position.Load().sequence >= acknowledged {
 		return nil
 	}

@@ -43,6 +43,9 @@ func NewLive() *Live {
 	return &Live{subscriptions: make(map[*subscription]struct{})}
 }
 
+// Watched tells whether there is anybody to publish for.
+func (l *Live) Watched() bool { return l.readers.Load() > 0 }
+
 // Publish passes completed buckets of the finest tier to whoever watches. It keeps
 // a copy, not the slice.
 func (l *Live) Publish(buckets []LiveBucket) {

@@ -49,14 +49,14 @@ var errJournal = errors.New("journalling lines")
 // readConnection returns nil if the sender ended the stream and everything it
 // sent is acknowledged.
 func (l *Listener) readConnection(ctx, journalling context.Context, conn *net.TCPConn, from *session) error {
-	lines := lines{writer: l.writer, protocol: l.protocol}
+	lines := newLines(l.writer, l.protocol, from)
 	var buffer lineBuffer
 	visit := func(line []byte, whole bool) {
 		if !whole {
-			lines.refuse("line_too_long", line, from, "")
+			lines.refuse("line_too_long", line, "")
 			return
 		}
-		lines.add(line, from)
+		lines.add(line)
 	}
 	for {
 		if err := conn.SetReadDeadline(time.Now().Add(l.idleTimeout)); err != nil {
@@ -68,7 +68,7 @@ func (l *Listener) readConnection(ctx, journalling context.Context, conn *net.TC
 		n, readErr := conn.Read(buffer.space())
 		buffer.take(n, visit)
 		if readErr == io.EOF && len(buffer.rest()) > 0 {
-			lines.refuse(reasonUnterminated, buffer.rest(), from, "the stream ended without a line feed")
+			lines.refuse(reasonUnterminated, buffer.rest(), "the stream ended without a line feed")
 		}
 		if err := lines.commit(journalling); err != nil {
 			return fmt.Errorf("%w: %w", errJournal, err)

@@ -104,18 +104,18 @@ func (l *Listener) readDatagrams(ctx context.Context, queue *datagrams) error {
 // journalDatagrams empties the queue until it is closed. Lines of many datagrams
 // travel in one request, up to about maxBufferBytes.
 func (l *Listener) journalDatagrams(journalling context.Context, queue *datagrams) {
-	lines := lines{writer: l.writer, protocol: l.protocol}
 	var block queued
-	var from session
+	var from session // of the datagram
+	lines := newLines(l.writer, l.protocol, &from)
 	for range queue.arrived {
 		block = queue.swap(block)
 		start, firstByte, first := 0, 0, 0 // of the datagram, and of the request
 		for i, d := range block.list {
 			from = session{address: d.from}
-			lines.addAll(block.bytes[start:d.end], &from)
+			lines.addAll(block.bytes[start:d.end])
 			start = d.end
 			if next := i + 1; next == len(block.list) || d.end-firstByte >= maxBufferBytes {
-				l.commitDatagrams(journalling, &lines, next-first)
+				l.commitDatagrams(journalling, lines, next-first)
 				first, firstByte = next, d.end
 			}
 		}

@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 
 	"carillon/journal"
-	"carillon/receive/remotewrite"
 	"carillon/series"
 )
 
@@ -223,10 +222,11 @@ func TestRemoteWriteLimitsPoints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := intake{request: newRig(t).Begin(ProtocolRemoteWrite)}
+	var in intake
+	in.begin(newRig(t).Begin(ProtocolRemoteWrite), "")
 	in.request.points = maxRequestPoints - 1
 	var refused *RefusedError
-	if err := in.read(new(remotewrite.Scanner), body); !errors.As(err, &refused) || refused.Status != http.StatusRequestEntityTooLarge {
+	if err := in.read(body); !errors.As(err, &refused) || refused.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("got %v", err)
 	}
 }
@@ -321,19 +321,44 @@ func TestRemoteWriteMetadata(t *testing.T) {
 	}
 }
 
-// FuzzRemoteWrite: whatever comes, the answer is one of those documented, and
-// success means that the journal has it.
+// FuzzRemoteWrite: whatever comes, the answer is one of those documented, and it is
+// the same when the spellings of its series are known.
 func FuzzRemoteWrite(f *testing.F) {
 	whole := pack(f, good, sent(start, 1, "b", "1", "b", "2"))
 	f.Add(whole)
 	f.Add(whole[:len(whole)/2])
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Add(pack(f, good, sent(-1, 1, "__name__", "good", "job", "a"), sent(start, 2, "job", "a", "__name__", "good")))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r := newRig(t)
-		switch answer := post(NewRemoteWrite(r.Writer), bytes.NewReader(body)); answer.Code {
-		case 204, 400, 413:
-		default:
-			t.Errorf("%d %s", answer.Code, answer.Body)
+		rw := NewRemoteWrite(r.Writer)
+		r.repeats(t, func() {
+			switch answer := post(rw, bytes.NewReader(body)); answer.Code {
+			case 204, 400, 413:
+			default:
+				t.Errorf("%d %s", answer.Code, answer.Body)
+			}
+		})
+	})
+}
+
+// FuzzWriteRequest is FuzzRemoteWrite behind the compression.
+func FuzzWriteRequest(f *testing.F) {
+	for _, list := range [][]prompb.TimeSeries{{good}, {sent(start, 1, "b", "1"), good, sent(-1, 1, "__name__", "a")}} {
+		body, err := (&prompb.WriteRequest{Timeseries: list}).Marshal()
+		if err != nil {
+			f.Fatal(err)
 		}
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := newRig(t)
+		rw := NewRemoteWrite(r.Writer)
+		r.repeats(t, func() {
+			_, err := rw.WriteRemote(t.Context(), snappy.Encode(nil, body))
+			if refused := (*RefusedError)(nil); err != nil && !errors.As(err, &refused) {
+				t.Error(err)
+			}
+		})
 	})
 }

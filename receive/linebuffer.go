@@ -11,7 +11,8 @@ const (
 // lineBuffer cuts what a connection sends into lines, in bounded memory. The
 // reader fills space and tells take how much that was.
 type lineBuffer struct {
-	data     []byte // the start of a line that is not complete yet
+	data     []byte // lines that were taken, and the start of one that is not complete yet
+	taken    int    // data[:taken] was taken, and is given up by space
 	scanned  int    // data[:scanned] has no LF
 	skipping bool   // inside a line that was too long, up to its LF
 	small    bool   // the last read filled all space: there was more to read
@@ -21,6 +22,9 @@ type lineBuffer struct {
 // sender's haste, so that a busy connection needs few requests and an idle one
 // little memory.
 func (b *lineBuffer) space() []byte {
+	b.data = b.data[:copy(b.data, b.data[b.taken:])]
+	b.scanned -= b.taken
+	b.taken = 0
 	if cap(b.data) == 0 || (b.small && cap(b.data) < maxBufferBytes) {
 		larger := make([]byte, len(b.data), max(firstBufferBytes, 2*cap(b.data)))
 		copy(larger, b.data)
@@ -31,7 +35,7 @@ func (b *lineBuffer) space() []byte {
 
 // take calls visit for each line that the n bytes in space complete, without its
 // LF. A line that is too long is visited once, as not whole, as soon as that is
-// clear; the rest of it is skipped. Lines are valid during the visit.
+// clear; the rest of it is skipped. Lines are valid until space is called.
 func (b *lineBuffer) take(n int, visit func(line []byte, whole bool)) {
 	b.data = b.data[:len(b.data)+n]
 	b.small = len(b.data) == cap(b.data)
@@ -49,17 +53,16 @@ func (b *lineBuffer) take(n int, visit func(line []byte, whole bool)) {
 		start = end + 1
 		b.scanned = start
 	}
-	rest := b.data[start:]
-	if !b.skipping && len(rest) > maxLineBytes {
+	b.taken = start
+	if rest := b.rest(); !b.skipping && len(rest) > maxLineBytes {
 		visit(rest, false)
 		b.skipping = true
 	}
 	if b.skipping {
-		rest = nil
+		b.taken = len(b.data)
 	}
-	b.data = b.data[:copy(b.data, rest)]
 	b.scanned = len(b.data)
 }
 
 // rest is the start of a line that has no end yet.
-func (b *lineBuffer) rest() []byte { return b.data }
+func (b *lineBuffer) rest() []byte { return b.data[b.taken:] }

@@ -8,9 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"carillon/bucket"
 	"carillon/journal"
-	"carillon/receive/graphite"
-	"carillon/receive/istatd"
 	"carillon/rejects"
 	"carillon/series"
 )
@@ -57,129 +56,175 @@ func (s *session) remark(key, text []byte) {
 	}
 }
 
+// syntax is how the lines of one protocol are read.
+type syntax interface {
+	dialect() dialect
+	// split reads a line that is written the usual way, but for what its name means.
+	// False says nothing: parse knows.
+	split(l *lines, line []byte, s *split) bool
+	// parse deals with any line, whole. Where it is the i-th of the batch and its name
+	// stands for one series, that is learnt; i is notInBatch for other lines.
+	parse(l *lines, line []byte, i int)
+	// kind is that of the series of a line that was split, as far as known.
+	kind(l *lines, s *split) series.Kind
+}
+
 // lines gathers lines of one protocol into a request, and journals it. One
 // goroutine owns it.
+//
+// Lines written the usual way wait in a batch, split but for what their names mean,
+// until the batch is full or something else comes: then all names are looked up at
+// once. What the cache does not know, and every unusual line, is parsed whole. So
+// lines are dealt with in their order; those in the batch must stay where they are
+// until settle.
 type lines struct {
 	writer   *Writer
 	protocol Protocol
-
-	request  *Request // nil while there is nothing to journal
+	syntax   syntax
+	from     *session // who sends; the same up to settle
 	tally    tally
-	graphite graphite.Line
-	istatd   istatd.Line
-	name     [1]series.Label // scratch for a series that is but a name
+
+	// nil while there is nothing to journal
+	request *Request
+	batch   *batch
+}
+
+// batch is the lines that wait.
+type batch struct {
+	lookups lookups
+	lines   [batchSize]split
+	n       int
+	buckets []bucket.Bucket // of aggregates
+}
+
+const notInBatch = -1
+
+// split is a line that was split.
+type split struct {
+	line   []byte
+	name   []byte // as sent
+	form   form
+	bucket int32 // of an aggregate: index to buckets
+	value  float64
+	time   int64 // milliseconds since the epoch, valid
+}
+
+type form uint8
+
+const (
+	timed     form = iota
+	untimed        // its time is that of arrival
+	aggregate      // a bucket, and neither value nor time
+)
+
+func newLines(w *Writer, p Protocol, from *session) *lines {
+	l := &lines{writer: w, protocol: p, from: from}
+	switch p {
+	case ProtocolGraphite:
+		l.syntax = new(graphiteLines)
+	case ProtocolIstatd:
+		l.syntax = new(istatdLines)
+	default:
+		panic("receive: no lines in protocol " + string(p))
+	}
+	return l
 }
 
 // addAll adds the lines of a datagram. Datagrams come whole or not at all, so
 // the last line needs no LF.
-func (l *lines) addAll(datagram []byte, from *session) {
+func (l *lines) addAll(datagram []byte) {
 	for len(datagram) > 0 {
 		var line []byte
 		line, datagram, _ = bytes.Cut(datagram, []byte{'\n'})
-		l.add(line, from)
+		l.add(line)
 	}
+	l.settle()
 }
 
-// add adds one line, without its LF. A refused one is tallied and costs no other.
-func (l *lines) add(line []byte, from *session) {
+// add adds one line, without its LF, which must stay where it is until settle. A
+// refused one is tallied and costs no other.
+func (l *lines) add(line []byte) {
 	if l.request == nil {
-		l.request = l.writer.Begin(l.protocol)
+		l.begin()
 	}
-	if l.protocol == ProtocolGraphite {
-		l.addGraphite(line, from)
-	} else {
-		l.addIstatd(line, from)
+	b := l.batch
+	s := &b.lines[b.n]
+	if !l.syntax.split(l, line, s) {
+		l.settle()
+		l.syntax.parse(l, line, notInBatch)
+		return
+	}
+	s.line = line
+	b.lookups.spell(b.n, l.syntax.dialect(), s.name)
+	if b.n++; b.n == batchSize {
+		l.settle()
 	}
 }
 
-func (l *lines) addGraphite(line []byte, from *session) {
-	parsed := &l.graphite
-	if reason := parsed.Parse(line); reason != "" {
-		l.refuse(string(reason), line, from, "")
+func (l *lines) begin() {
+	l.request = l.writer.Begin(l.protocol)
+	l.batch = l.writer.batches.Get().(*batch)
+	l.batch.lookups.begin(l.writer.spellings)
+}
+
+// settle deals with the lines in the batch.
+func (l *lines) settle() {
+	b := l.batch
+	if b == nil || b.n == 0 {
 		return
 	}
-	if len(parsed.Labels) == 0 {
-		return
+	n := b.n
+	b.lookups.find(n)
+	for i := range n {
+		if handle, known := b.lookups.known(i); known {
+			l.addKnown(handle, &b.lines[i])
+		} else {
+			l.syntax.parse(l, b.lines[i].line, i)
+		}
 	}
-	if !validTime(parsed.Time) {
-		l.refuse(string(graphite.BadTime), line, from, badTimeDetail)
-		return
-	}
-	name := parsed.Labels[0].Value // Series sorts them
-	handle, err := l.request.Series(parsed.Labels)
-	switch {
-	case err != nil:
-		l.refuse(string(graphiteReason(err)), line, from, err.Error())
-	case parsed.Now:
-		l.request.Arrived(handle, l.writer.directory.KindOf(name), parsed.Value)
-	default:
-		l.request.Point(handle, parsed.Time, parsed.Value)
+	b.lookups.end(n)
+	b.lookups.begin(l.writer.spellings)
+	b.n, b.buckets = 0, b.buckets[:0]
+}
+
+func (l *lines) addKnown(handle Handle, s *split) {
+	switch s.form {
+	case timed:
+		l.request.Point(handle, s.time, s.value)
+	case untimed:
+		l.request.Arrived(handle, func() series.Kind { return l.syntax.kind(l, s) }, s.value)
+	case aggregate:
+		l.request.Aggregate(handle, &l.batch.buckets[s.bucket])
 	}
 }
 
-// graphiteReason sorts the limits of package series into name and tags.
-func graphiteReason(err error) graphite.Reason {
-	var label *series.LabelError
-	if errors.As(err, &label) && label.Name == series.MetricName {
-		return graphite.BadName
+// learn notes what the name of the i-th line in the batch stands for, if that is
+// what was parsed.
+func (l *lines) learn(i int, parsed []byte, handle Handle) {
+	if i != notInBatch && bytes.Equal(parsed, l.batch.lines[i].name) {
+		l.batch.lookups.learn(i, handle)
 	}
-	return graphite.BadTag
 }
 
 const badTimeDetail = "time is before 1970 or after 2262"
 
-func (l *lines) addIstatd(line []byte, from *session) {
-	parsed := &l.istatd
-	if reason := parsed.Parse(line); reason != "" {
-		l.refuse(string(reason), line, from, "")
-		return
-	}
-	switch parsed.Form {
-	case istatd.Nothing:
-		return
-	case istatd.Remark:
-		from.remark(parsed.Key, parsed.Text)
-		return
-	}
-	if !validTime(parsed.Time) {
-		l.refuse(string(istatd.BadTime), line, from, badTimeDetail)
-		return
-	}
-	kind := series.Gauge
-	if parsed.Event {
-		kind = series.Event
-	}
-	for _, name := range parsed.Names {
-		l.name[0] = series.Label{Name: series.MetricName, Value: name}
-		handle, err := l.request.SeriesOf(kind, l.name[:])
-		switch {
-		case err != nil:
-			l.refuse(string(istatd.BadName), line, from, err.Error())
-		case parsed.Form == istatd.Aggregate:
-			l.request.Aggregate(handle, parsed.Bucket)
-		case parsed.Now:
-			l.request.Arrived(handle, kind, parsed.Value)
-		default:
-			l.request.Point(handle, parsed.Time, parsed.Value)
-		}
-	}
-}
-
-func (l *lines) refuse(reason string, line []byte, from *session, detail string) {
+func (l *lines) refuse(reason string, line []byte, detail string) {
 	if sample, isNew := l.tally.add(reason, 1); isNew {
-		*sample = rejects.Sample{From: from.from(), Input: shown(line), Detail: detail}
+		*sample = rejects.Sample{From: l.from.from(), Input: shown(line), Detail: detail}
 	}
 }
 
 // commit journals what was added, and waits while the journal's queue is full.
 // After an error what was added is gone.
 func (l *lines) commit(ctx context.Context) error {
+	l.settle()
 	l.tally.flush(l.writer.rejects, l.protocol)
 	request := l.request
 	if request == nil {
 		return nil
 	}
-	l.request = nil
+	l.writer.batches.Put(l.batch)
+	l.request, l.batch = nil, nil
 	for wait := minBusyWait; ; wait = min(2*wait, maxBusyWait) {
 		// No hash: a sender that repeats itself cuts its lines elsewhere.
 		err := request.Commit(ctx, journal.Hash{})

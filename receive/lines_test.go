@@ -464,8 +464,8 @@ func FuzzLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, p := range []Protocol{ProtocolGraphite, ProtocolIstatd} {
 			r := newRig(t)
-			l := lines{writer: r.Writer, protocol: p}
-			l.addAll(text, &session{})
+			l := newLines(r.Writer, p, &session{})
+			l.addAll(text)
 			if err := l.commit(t.Context()); err != nil {
 				t.Fatal(err)
 			}

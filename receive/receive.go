@@ -1,13 +1,19 @@
 // Package receive takes bytes from sockets and HTTP, parses them with the pure
 // parsers in its sub-packages, and writes points to the journal. Points of known
-// series go out under their number, unknown series with a definition; success is
-// answered once the journal has acknowledged, and what is refused is counted by
-// reason. The server opens one Writer and hands it to the listeners of each
-// protocol; the agent in the same process calls RemoteWrite directly.
+// series go out under their number, which their bytes as sent lead to, unknown
+// series with a definition; success is answered once the journal has acknowledged,
+// and what is refused is counted by reason. The server opens one Writer and hands it
+// to the listeners of each protocol; the agent in the same process calls RemoteWrite
+// directly.
+//
+// On the way of a point of a known series nothing is allocated, locked or looked up
+// in a map: the parser cuts requests into batches, the batch is looked up in the
+// cache of spellings at once, and each point is appended to three columns.
 package receive
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"sync"
@@ -55,7 +61,7 @@ var protocols = [...]Protocol{ProtocolRemoteWrite, ProtocolAgent, ProtocolGraphi
 // for now, or too old for every tier, is decided behind the journal.
 const MaxTime = math.MaxInt64 / int64(time.Millisecond)
 
-// Config is what a Writer needs; all of it is required.
+// Config is what a Writer needs; all of it is required but SpellingBits.
 type Config struct {
 	Directory  Directory
 	Journal    Journal
@@ -63,6 +69,11 @@ type Config struct {
 	Now        func() time.Time
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
+
+	// SpellingBits is the size that the cache of spellings may grow to, as log2 of
+	// entries of 26 bytes, MinSpellingBits to MaxSpellingBits; 0 is
+	// DefaultSpellingBits. It should hold what comes within minutes.
+	SpellingBits int
 }
 
 // Writer is where all protocols meet. It is safe for concurrent use; the
@@ -73,15 +84,17 @@ type Writer struct {
 	rejects   *rejects.Ledger
 	now       func() time.Time
 	logger    *slog.Logger
+	spellings *spellings
 
 	received [len(protocols)]atomic.Uint64 // points acknowledged
 	dropped  [len(protocols)]atomic.Uint64 // datagrams dropped
 	arrivals arrivals
 	requests sync.Pool // of *Request, released
+	batches  sync.Pool // of *batch, empty
 }
 
-// NewWriter makes a Writer and registers carillon_received_points_total and
-// carillon_dropped_total.
+// NewWriter makes a Writer and registers carillon_received_points_total,
+// carillon_dropped_total and carillon_spellings_….
 func NewWriter(config Config) *Writer {
 	w := &Writer{
 		directory: config.Directory,
@@ -89,7 +102,13 @@ func NewWriter(config Config) *Writer {
 		rejects:   config.Rejects,
 		now:       config.Now,
 		logger:    config.Logger,
+		spellings: newSpellings(config.SpellingBits),
+		batches:   sync.Pool{New: func() any { return new(batch) }},
 	}
+	if n := w.directory.Partitions(); n > maxPartitions {
+		panic(fmt.Sprintf("receive: %d partitions, a Handle can name %d", n, maxPartitions))
+	}
+	w.spellings.register(config.Registerer)
 	for i, protocol := range protocols {
 		config.Registerer.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name:        "carillon_received_points_total",
@@ -149,6 +168,9 @@ func (w *Writer) Dropped() []Dropped {
 	return list
 }
 
+// Spellings is how the cache of spellings does.
+func (w *Writer) Spellings() SpellingStats { return w.spellings.stats() }
+
 func (w *Writer) drop(p Protocol, datagrams int) {
 	w.dropped[p.index()].Add(uint64(datagrams))
 }
@@ -163,4 +185,4 @@ func (p Protocol) index() int {
 }
 
 // validTime tells whether the journal may see a time at all.
-func validTime(milliseconds int64) bool { return milliseconds >= 0 && milliseconds <= MaxTime }
+func validTime(milliseconds int64) bool { return uint64(milliseconds) <= uint64(MaxTime) }

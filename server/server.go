@@ -192,7 +192,7 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 				MaxDelay:        maxDelay.Milliseconds(),
 			},
 			Logger: c.Logger, Now: time.Now, SealEvery: c.SealEvery, SealBuckets: sealBuckets,
-			Publish: func(completed []quantize.Bucket) { publish(p.live, i, completed) },
+			Publish: func(completed *quantize.Batch) { publish(p.live, i, completed) },
 		})
 		if err != nil {
 			return err
@@ -205,10 +205,13 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 }
 
 // publish hands completed segments to whoever subscribed.
-func publish(live *query.Live, partition int, completed []quantize.Bucket) {
-	buckets := make([]query.LiveBucket, len(completed))
-	for i := range completed {
-		buckets[i] = query.LiveBucket{ID: series.NewID(partition, completed[i].Series), Bucket: completed[i].Bucket}
+func publish(live *query.Live, partition int, completed *quantize.Batch) {
+	if !live.Watched() {
+		return
+	}
+	buckets := make([]query.LiveBucket, 0, completed.Len())
+	for number, b := range completed.All() {
+		buckets = append(buckets, query.LiveBucket{ID: series.NewID(partition, number), Bucket: b})
 	}
 	live.Publish(buckets)
 }

@@ -160,7 +160,7 @@ func (s *status) partitionStatus(now time.Time, a *statusAnswer) {
 		})
 	}
 	for _, p := range s.partitions.Stats() {
-		acknowledged := s.journal.Acknowledged(p.Number)
+		acknowledged := s.journal.Acknowledged()
 		a.Series += p.Series
 		a.Repeated += p.RepeatedParts
 		if p.Applied < acknowledged && !p.AppliedAt.IsZero() {

@@ -122,26 +122,30 @@ func (r *Report) verifyJournal(ctx context.Context, data *dataDir, logger *slog.
 		return nil
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
+	first, last, err := j.Bounds(ctx)
+	if err != nil || last < first {
+		return err
+	}
+	r.Messages = last + 1 - first
 	for i := range data.identity.Partitions {
-		first, last, err := j.Bounds(ctx, i)
-		if err != nil {
+		if err := r.verifyMessages(ctx, j, i, first, last); err != nil {
 			return err
-		}
-		if last >= first {
-			if err := r.verifyStream(ctx, j, i, first, last); err != nil {
-				return err
-			}
 		}
 		progress("checking the journal", uint64(i+1), uint64(data.identity.Partitions))
 	}
 	return nil
 }
 
-func (r *Report) verifyStream(ctx context.Context, j *journal.Journal, partition int, first, last uint64) error {
+// verifyMessages reads what the journal holds for a partition.
+func (r *Report) verifyMessages(ctx context.Context, j *journal.Journal, partition int, first, last uint64) error {
+	var decoder journal.Decoder
 	err := j.Read(ctx, partition, first, func(m journal.Message) error {
-		r.Messages++
-		if m.Err != nil {
-			r.Problems = append(r.Problems, fmt.Sprintf("journal of partition %d, message %d: %v", partition, m.Sequence, m.Err))
+		err := m.Err
+		for _, e := range m.Parts(&decoder) {
+			err = errors.Join(err, e)
+		}
+		if err != nil {
+			r.Problems = append(r.Problems, fmt.Sprintf("journal of partition %d, message %d: %v", partition, m.Sequence, err))
 		}
 		if m.Sequence >= last {
 			return errEnd

@@ -76,6 +76,12 @@ var errSealing = errors.New("a seal is still under way")
 // Owner only.
 func (s *Store) Add(number uint32, b *bucket.Bucket) { s.head.add(number, b) }
 
+// AddSamples takes many such buckets that are one sample, or one staleness marker,
+// each, as bucket.Of makes them: the i-th is of series numbers[i]. Owner only.
+func (s *Store) AddSamples(numbers []uint32, times []int64, values []float64) {
+	s.head.addSamples(numbers, times, values)
+}
+
 // HeadBuckets is how many buckets were added since the last Seal. Owner only.
 func (s *Store) HeadBuckets() int { return s.head.count }
 
@@ -197,6 +203,8 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	close(s.seals)
 	<-s.stopped
+	s.head.release()
+	s.sealing.release()
 	s.release(s.current)
 	return s.err
 }

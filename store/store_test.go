@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"carillon/bucket"
 )
 
@@ -33,40 +31,6 @@ func TestParseTiers(t *testing.T) {
 			t.Errorf("%q was taken", bad)
 		}
 	}
-}
-
-// TestHead: whatever is appended comes back in order and to the bit.
-func TestHead(t *testing.T) {
-	float := rapid.Custom(func(t *rapid.T) float64 {
-		return rapid.OneOf(rapid.Float64(), rapid.SampledFrom([]float64{
-			0, math.Copysign(0, -1), math.NaN(), math.Float64frombits(bucket.StaleNaN), math.Inf(1),
-		})).Draw(t, "value")
-	})
-	any := rapid.Custom(func(t *rapid.T) bucket.Bucket {
-		time := rapid.OneOf(rapid.Int64(), rapid.Just(int64(wholeTime))).Draw(t, "time")
-		b := bucket.Of(time, float.Draw(t, "of"))
-		if rapid.Bool().Draw(t, "whole") {
-			b.Count = rapid.Uint64Range(0, 2).Draw(t, "count")
-			b.Sum, b.Resets = float.Draw(t, "sum"), float.Draw(t, "resets")
-			b.StaleTime = rapid.SampledFrom([]int64{0, time}).Draw(t, "stale")
-		}
-		return b
-	})
-	rapid.Check(t, func(t *rapid.T) {
-		h := newHead()
-		added := map[uint32][]bucket.Bucket{}
-		for range rapid.IntRange(0, 100).Draw(t, "buckets") {
-			number := rapid.Uint32Range(0, 3).Draw(t, "series")
-			b := any.Draw(t, "bucket")
-			h.add(number, &b)
-			added[number] = append(added[number], b)
-		}
-		for number, want := range added {
-			if got := h.read(h.chain(number), nil); !slices.EqualFunc(got, want, sameBits) {
-				t.Fatalf("series %d:\n got %v\nwant %v", number, got, want)
-			}
-		}
-	})
 }
 
 func sameBits(a, b bucket.Bucket) bool {

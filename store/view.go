@@ -12,6 +12,7 @@ type View struct {
 	store   *Store
 	version *version
 	sealing *head
+	base    *head // held for head
 	head    arena
 	chains  map[uint32]chain // into head, as long as they were
 	open    map[uint32]bucket.Bucket
@@ -26,7 +27,7 @@ type View struct {
 // segment of a series as a finest-tier bucket. Owner only; the cost is a few
 // bytes a series, nothing is read yet. The view must be closed.
 func (s *Store) View(numbers []uint32, open func(number uint32) (bucket.Bucket, bool)) *View {
-	v := &View{store: s, head: s.head.arena, chains: make(map[uint32]chain), open: make(map[uint32]bucket.Bucket)}
+	v := &View{store: s, base: s.head.hold(), head: s.head.arena, chains: make(map[uint32]chain), open: make(map[uint32]bucket.Bucket)}
 	for _, number := range numbers {
 		if c := s.head.chain(number); c.count > 0 {
 			v.chains[number] = c
@@ -40,14 +41,18 @@ func (s *Store) View(numbers []uint32, open func(number uint32) (bucket.Bucket, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v.version, v.sealing = s.current, s.sealing
+	v.version, v.sealing = s.current, s.sealing.hold()
 	v.version.refs.Add(1)
 	v.reader = newReader(v.version.files)
 	return v
 }
 
-// Close lets go of the files. It must be called once.
-func (v *View) Close() { v.store.release(v.version) }
+// Close lets go of the files and of the memory. It must be called once.
+func (v *View) Close() {
+	v.base.release()
+	v.sealing.release()
+	v.store.release(v.version)
+}
 
 // Limits of the times that Read works with, far from where they would wrap around.
 const (

@@ -138,10 +138,12 @@ func (w *worker) commit(next *version, made [][]*file, sealed bool) error {
 	s.mu.Lock()
 	old := s.current
 	s.current = next
+	var frozen *head
 	if sealed {
-		s.sealing = nil
+		frozen, s.sealing = s.sealing, nil
 	}
 	s.mu.Unlock()
+	frozen.release()
 
 	for tier, files := range old.files {
 		for _, f := range files {

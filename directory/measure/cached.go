@@ -37,8 +37,8 @@ func measureCached(ctx context.Context, c Config, p *population) (m cachedCost, 
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if err := errors.Join(
-		fill(ctx, c, d, "fill cache of entries", p.created, nil),
-		fill(ctx, c, d, "fill cache of absences", p.absent.names, location.ErrNotFound)); err != nil {
+		fill(ctx, c, d, "fill cache of entries", p.created, true),
+		fill(ctx, c, d, "fill cache of absences", p.absent.names, false)); err != nil {
 		return m, err
 	}
 	before := d.Stats().Names
@@ -59,10 +59,10 @@ func measureCached(ctx context.Context, c Config, p *population) (m cachedCost, 
 	return m, nil
 }
 
-func fill(ctx context.Context, c Config, d *location.Directory, stage string, all names, want error) error {
+func fill(ctx context.Context, c Config, d *location.Directory, stage string, all names, want bool) error {
 	for i, name := range all.sorted() {
-		if _, err := d.ResolveID(name); !errors.Is(err, want) {
-			return fmt.Errorf("look up %s: got %v: %w", name, err, ErrWrongAnswer)
+		if _, found, err := d.ResolveID(name); found != want || err != nil {
+			return fmt.Errorf("look up %s: found %v, %v: %w", name, found, err, ErrWrongAnswer)
 		}
 		if done := i + 1; done%fillEvery == 0 || done == all.len() {
 			c.Progress(stage, uint64(done), uint64(all.len()))

@@ -1,19 +1,10 @@
 package measure
 
-import "fmt"
+import (
+	"fmt"
 
-// Figure is one result.
-type Figure struct {
-	ID    string  `json:"figure"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-
-	// What for people goes into a table. More is better where there is a goal;
-	// 0 is none.
-	Goal  float64 `json:"-"`
-	Floor float64 `json:"-"`
-	Note  string  `json:"-"`
-}
+	"carillon/figure"
+)
 
 const (
 	perSecond = "look-ups/s"
@@ -22,27 +13,27 @@ const (
 	reads     = "reads"
 )
 
-func figures(load loadResult, old oldCost, disk uncachedCost, memory cachedCost) []Figure {
+func figures(load loadResult, old oldCost, disk uncachedCost, memory cachedCost) []figure.Figure {
 	sizes := fmt.Sprintf("%.0f MB of files, %.0f MB of block cache", disk.diskBytes/1e6, disk.blockCacheBytes/1e6)
-	return []Figure{
+	return []figure.Figure{
 		{
-			ID: "directory.hit_ratio", Value: disk.hit.seconds() / memory.hit.seconds(), Unit: times, Goal: 200, Floor: 40,
+			ID: "directory.hit_ratio", Value: disk.hit.seconds() / memory.hit.seconds(), Unit: times, Better: figure.Higher, Goal: 200, Floor: 40,
 			Note: fmt.Sprintf("%.2f µs by Pebble, %.0f ns cached; %s", disk.hit.seconds()*1e6, memory.hit.seconds()*1e9, sizes),
 		},
 		{
-			ID: "directory.negative_ratio", Value: disk.miss.seconds() / memory.miss.seconds(), Unit: times, Goal: 100, Floor: 40,
+			ID: "directory.negative_ratio", Value: disk.miss.seconds() / memory.miss.seconds(), Unit: times, Better: figure.Higher, Goal: 100, Floor: 40,
 			Note: fmt.Sprintf("%.2f µs by Pebble, %.0f ns cached", disk.miss.seconds()*1e6, memory.miss.seconds()*1e9),
 		},
 		{
-			ID: "directory.lookups_per_core", Value: memory.hit.perSecond(), Unit: perSecond, Goal: 12e6, Floor: 6e6,
+			ID: "directory.lookups_per_core", Value: memory.hit.perSecond(), Unit: perSecond, Better: figure.Higher, Goal: 12e6, Floor: 6e6,
 			Note: fmt.Sprintf("ids by name, one by one, random order; %.4f %% went to disk", memory.diskShare*100),
 		},
 		{
-			ID: "directory.negative_lookups_per_core", Value: memory.miss.perSecond(), Unit: perSecond, Goal: 20e6, Floor: 8e6,
+			ID: "directory.negative_lookups_per_core", Value: memory.miss.perSecond(), Unit: perSecond, Better: figure.Higher, Goal: 20e6, Floor: 8e6,
 			Note: fmt.Sprintf("%d cached absences", memory.absences),
 		},
 		{
-			ID: "directory.batch_lookups_per_core", Value: memory.batch.perSecond(), Unit: perSecond, Goal: 25e6, Floor: 12e6,
+			ID: "directory.batch_lookups_per_core", Value: memory.batch.perSecond(), Unit: perSecond, Better: figure.Higher, Goal: 25e6, Floor: 12e6,
 			Note: fmt.Sprintf("%d names a batch, all present", batchNames),
 		},
 		{
@@ -58,7 +49,7 @@ func figures(load loadResult, old oldCost, disk uncachedCost, memory cachedCost)
 			Note: fmt.Sprintf("present ones, the whole entry with its %d sites", sitesEach),
 		},
 		{
-			ID: "cuckoo.load4", Value: load.lowest * 100, Unit: percent, Goal: 97, Floor: 95,
+			ID: "cuckoo.load4", Value: load.lowest * 100, Unit: percent, Better: figure.Higher, Goal: 97, Floor: 95,
 			Note: fmt.Sprintf("lowest of %d seeds, %d slots; the mean is %.2f %%", load.seeds, load.slots, load.mean*100),
 		},
 		{

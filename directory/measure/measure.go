@@ -14,7 +14,7 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"carillon/figure"
 )
 
 // ErrWrongAnswer is wrapped by the error of a run that was answered falsely.
@@ -60,7 +60,7 @@ type Config struct {
 // goroutine is locked meanwhile. Look-ups do all their work there, so that the load
 // of other processors falsifies only what they share with it, memory bandwidth
 // above all; and waiting for a disk does not count, in favour of what reads it.
-func Run(ctx context.Context, c Config) ([]Figure, error) {
+func Run(ctx context.Context, c Config) ([]figure.Figure, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	load, err := loadFactor(ctx, c)
@@ -84,15 +84,6 @@ func Run(ctx context.Context, c Config) ([]Figure, error) {
 		return nil, fmt.Errorf("measure with caches: %w", err)
 	}
 	return figures(load, old, disk, cached), nil
-}
-
-// threadCPU is the CPU time that the calling thread has used.
-func threadCPU() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
-		panic("measure: no clock of the thread's CPU time: " + err.Error())
-	}
-	return time.Duration(t.Nano())
 }
 
 // cost is the time a look-up took, a number a round.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"carillon/usage"
 )
 
 // The old design, as far as a look-up's cost goes: a file of 8191 heads of chains
@@ -135,7 +137,7 @@ func oldBucket(name string) int {
 
 // pass asks all questions, and checks the answers.
 func (t *oldTable) pass(q questions) (spent time.Duration, reads int, err error) {
-	before, began, wrong := t.reads, threadCPU(), 0
+	before, began, wrong := t.reads, usage.Thread(), 0
 	for i, want := range q.want {
 		id, err := t.lookUp(q.names.at(i))
 		if err != nil {
@@ -145,7 +147,7 @@ func (t *oldTable) pass(q questions) (spent time.Duration, reads int, err error)
 			wrong++
 		}
 	}
-	return threadCPU() - began, t.reads - before, expect(wrong, "the old design")
+	return usage.Thread() - began, t.reads - before, expect(wrong, "the old design")
 }
 
 // lookUp is the id of the name, or 0.

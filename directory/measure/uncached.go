@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/directory/location"
+	"carillon/usage"
 )
 
 // turn is how many look-ups of present and of absent names take turns, so that
@@ -54,18 +55,17 @@ func measureUncached(ctx context.Context, c Config, p *population) (u uncachedCo
 
 // timed adds what ask finds wrong, and tells how long it took.
 func timed(wrong *int, ask func() int) time.Duration {
-	began := threadCPU()
+	began := usage.Thread()
 	*wrong += ask()
-	return threadCPU() - began
+	return usage.Thread() - began
 }
 
 // resolve asks one by one and counts wrong answers. Whether the directory answers
 // from its caches is nothing it knows of.
 func resolve(d *location.Directory, q questions) (wrong int) {
 	for i, want := range q.want {
-		ids, err := d.ResolveID(q.names.at(i))
-		// Promised to be ErrNotFound itself. With an error the ids are zero.
-		if ids.RW != want || err != nil && err != location.ErrNotFound {
+		ids, found, err := d.ResolveID(q.names.at(i))
+		if ids.RW != want || found != (want != 0) || err != nil {
 			wrong++
 		}
 	}

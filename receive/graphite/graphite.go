@@ -1,7 +1,8 @@
 // Package graphite reads the Graphite plaintext protocol: name[;tag=value…]
-// value time. One line without its end comes in; labels, a value and a time go
-// out, or the reason why the line is refused. The line server of package receive
-// calls it; it holds no state but its own buffers and does no I/O.
+// value time. One line without its end comes in; a value and a time go out, with
+// the bytes of the name (Split) or its labels (Parse), or the reason why the line is
+// refused. The line server of package receive calls it; it holds no state but its
+// own buffers and does no I/O.
 package graphite
 
 import (
@@ -24,17 +25,29 @@ const (
 	BadTime   Reason = "bad_time"  // neither a time nor N nor -1
 )
 
-// Line is one parsed line. Parse uses it again and again.
+// Line is one parsed line, used again and again. What it points to stands in the
+// line and lives as long as it.
 type Line struct {
-	Labels []series.Label // unsorted; the strings stand in the line and live as long as it
+	Name   []byte         // the name with its tags, as sent
+	Labels []series.Label // the same taken apart, unsorted; only of Parse
 	Value  float64
 	Time   int64 // milliseconds since the epoch; unchecked, and 0 if Now
 	Now    bool  // the sender left the time to the receiver
 }
 
+// Split reads a line that is written the usual way, with single spaces, but for
+// what its name means: Parse may still refuse the line for its name. False says
+// nothing: Parse knows.
+func (l *Line) Split(line []byte) bool {
+	var rest, value []byte
+	l.Name, rest = text.Cut(text.TrimCR(line))
+	value, rest = text.Cut(rest)
+	return l.parseNumbers(value, rest) == ""
+}
+
 // Parse reads one line, without its LF. An empty line has no Labels and is fine.
 func (l *Line) Parse(line []byte) Reason {
-	l.Labels, l.Time, l.Now = l.Labels[:0], 0, false
+	l.Name, l.Labels = nil, l.Labels[:0]
 	var fields [3][]byte
 	switch text.Fields(line, fields[:]) {
 	case 0:
@@ -43,17 +56,23 @@ func (l *Line) Parse(line []byte) Reason {
 	default:
 		return Malformed
 	}
+	l.Name = fields[0]
 	if reason := l.parseName(fields[0]); reason != "" {
 		return reason
 	}
+	return l.parseNumbers(fields[1], fields[2])
+}
+
+func (l *Line) parseNumbers(value, time []byte) Reason {
 	var ok bool
-	if l.Value, ok = text.Float(fields[1]); !ok {
+	if l.Value, ok = text.Float(value); !ok {
 		return BadValue
 	}
-	return l.parseTime(fields[2])
+	return l.parseTime(time)
 }
 
 func (l *Line) parseTime(field []byte) Reason {
+	l.Time, l.Now = 0, false
 	if string(field) == "N" {
 		l.Now = true
 		return ""

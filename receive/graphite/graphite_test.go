@@ -1,6 +1,7 @@
 package graphite
 
 import (
+	"bytes"
 	"math"
 	"strings"
 	"testing"
@@ -39,6 +40,7 @@ func TestParse(t *testing.T) {
 		if reason := got.Parse([]byte(line)); reason != "" {
 			t.Errorf("%q: %s", line, reason)
 		}
+		got.Name = nil // see FuzzParse
 		if diff := cmp.Diff(want, got, cmpopts.EquateNaNs(), cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%q: %s", line, diff)
 		}
@@ -87,13 +89,13 @@ func TestParseRefuses(t *testing.T) {
 func TestParseDoesNotAllocate(t *testing.T) {
 	line := []byte("cpu.idle;host=a;dc=b 1.25 1700000000")
 	var l Line
-	if n := testing.AllocsPerRun(100, func() { l.Parse(line) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { l.Split(line); l.Parse(line) }); n != 0 {
 		t.Errorf("%v allocations a line", n)
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	for _, line := range []string{"a.b;c=d 1 2", "a 1 N", "a;b 1 2", "\xff 1 2", "a 1e400 -1\r"} {
+	for _, line := range []string{"a.b;c=d 1 2", "a 1 N", "a;b 1 2", "\xff 1 2", "a 1e400 -1\r", "a\t 1 2", "a 1 2\r", "a 1.5 N"} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -103,8 +105,22 @@ func FuzzParse(f *testing.F) {
 		if string(line) != before {
 			t.Fatal("the line was changed")
 		}
+		var split Line
+		ok := split.Split(line)
+		if ok && len(l.Name) > 0 && bytes.Equal(split.Name, l.Name) && reason != NotUTF8 && reason != BadName && reason != BadTag {
+			same := math.Float64bits(split.Value) == math.Float64bits(l.Value) && split.Time == l.Time && split.Now == l.Now
+			if reason != "" || !same {
+				t.Errorf("split into %+v, parsed as %+v %s", split, l, reason)
+			}
+		}
 		if reason != "" || len(l.Labels) == 0 {
 			return
+		}
+		if usual := bytes.Count(line, []byte{' '}) == 2 && !bytes.ContainsAny(line, "\t\r"); usual && !ok {
+			t.Errorf("not split, parsed as %+v", l)
+		}
+		if !bytes.HasPrefix(bytes.TrimLeft(line, " \t\r"), l.Name) || !bytes.HasPrefix(l.Name, []byte(l.Labels[0].Value)) {
+			t.Errorf("name %q of %q", l.Name, line)
 		}
 		for _, label := range l.Labels {
 			if label.Name == "" || label.Value == "" || !utf8.ValidString(label.Name) || !utf8.ValidString(label.Value) {

@@ -1,8 +1,9 @@
 // Package istatd reads istatd's line protocol: gauges, timed values, aggregated
 // buckets, events, names that stand for several counters, and remarks about the
-// connection. One line without its end comes in; names with a value or a bucket
-// go out, or the reason why the line is refused. The line server of package
-// receive calls it; it holds no state but its own buffers and does no I/O.
+// connection. One line without its end comes in; a value or a bucket goes out, with
+// the bytes of the name (Split) or the counters it stands for (Parse), or the reason
+// why the line is refused. The line server of package receive calls it; it holds no
+// state but its own buffers and does no I/O.
 package istatd
 
 import (
@@ -40,12 +41,13 @@ const (
 	Aggregate             // one bucket for each of the names
 )
 
-// Line is one parsed line. Parse uses it again and again; what it points to is
-// valid until the next call, Key and Text as long as the line itself.
+// Line is one parsed line, used again and again. Names are valid until the next
+// Parse; Name, Key and Text stand in the line and live as long as it.
 type Line struct {
 	Form   Form
 	Event  bool     // values add up
-	Names  []string // the counters to record, cleaned, none twice
+	Name   []byte   // the name as sent, with the * of an event
+	Names  []string // the counters to record, cleaned, none twice; only of Parse
 	Value  float64  // of a Value
 	Time   int64    // of a Value, in milliseconds since the epoch; unchecked, and 0 if Now
 	Now    bool     // the sender left the time to the receiver
@@ -56,11 +58,38 @@ type Line struct {
 	name []byte // the cleaned names, one after the other
 }
 
+// Kind is what the line says of its values.
+func (l *Line) Kind() series.Kind {
+	if l.Event {
+		return series.Event
+	}
+	return series.Gauge
+}
+
+// Split reads a line that is written the usual way, with single spaces, but for
+// what its name means: to Parse the line may still be a remark, or reserved, or it
+// may refuse it for its name. False says nothing: Parse knows.
+func (l *Line) Split(line []byte) bool {
+	var rest []byte
+	l.Name, rest = text.Cut(text.TrimCR(line))
+	l.Event = len(l.Name) > 0 && l.Name[0] == '*'
+	var fields [maxFields - 1][]byte
+	n := 0
+	for rest != nil {
+		if n == len(fields) {
+			return false
+		}
+		fields[n], rest = text.Cut(rest)
+		n++
+	}
+	return l.parseNumbers(fields[:n]) == ""
+}
+
 // Parse reads one line, without its LF.
 func (l *Line) Parse(line []byte) Reason {
 	line = bytes.Trim(line, " \t\r")
 	l.Form, l.Event, l.Now, l.Time = Nothing, false, false, 0
-	l.Names, l.name = l.Names[:0], l.name[:0]
+	l.Name, l.Names, l.name = nil, l.Names[:0], l.name[:0]
 	if len(line) == 0 {
 		return ""
 	}
@@ -69,9 +98,6 @@ func (l *Line) Parse(line []byte) Reason {
 		return ""
 	case '#':
 		return l.parseRemark(line[1:])
-	case '*':
-		l.Event = true
-		line = line[1:]
 	}
 	return l.parseCounter(line)
 }
@@ -85,37 +111,48 @@ func (l *Line) parseRemark(line []byte) Reason {
 	return ""
 }
 
+// maxFields is how many fields the longest line has: a name, and a bucket.
+const maxFields = 7
+
 func (l *Line) parseCounter(line []byte) Reason {
-	if len(line) == 0 || line[0] == ' ' || line[0] == '\t' || line[0] == '\r' {
+	var fields [maxFields][]byte
+	n := text.Fields(line, fields[:])
+	l.Name = fields[0]
+	name := l.Name
+	if l.Event = name[0] == '*'; l.Event {
+		name = name[1:]
+	}
+	if len(name) == 0 {
 		return BadName // a * alone
 	}
-	var fields [7][]byte
-	n := text.Fields(line, fields[:])
-	if n != 2 && n != 3 && n != 7 {
+	if n > maxFields {
 		return Malformed
 	}
-	if n == 2 {
-		l.Now = true
-	} else {
-		var ok bool
-		if l.Time, ok = text.Seconds(fields[1]); !ok {
-			return BadTime
-		}
-	}
-	if reason := l.parseNumbers(fields[:n]); reason != "" {
+	if reason := l.parseNumbers(fields[1:n]); reason != "" {
 		return reason
 	}
-	return l.expand(fields[0])
+	return l.expand(name)
 }
 
-// parseNumbers reads what follows name and time.
+// parseNumbers reads what follows the name.
 func (l *Line) parseNumbers(fields [][]byte) Reason {
-	if len(fields) == 7 {
-		return l.parseBucket(fields[2:])
+	l.Form, l.Time, l.Now = Value, 0, len(fields) == 1
+	switch len(fields) {
+	case 1:
+	case 2, maxFields - 1:
+		var ok bool
+		if l.Time, ok = text.Seconds(fields[0]); !ok {
+			return BadTime
+		}
+		fields = fields[1:]
+	default:
+		return Malformed
 	}
-	l.Form = Value
+	if len(fields) > 1 {
+		return l.parseBucket(fields)
+	}
 	var ok bool
-	if l.Value, ok = text.Float(fields[len(fields)-1]); !ok {
+	if l.Value, ok = text.Float(fields[0]); !ok {
 		return BadValue
 	}
 	return ""

@@ -1,6 +1,7 @@
 package istatd
 
 import (
+	"bytes"
 	"math"
 	"math/big"
 	"strings"
@@ -51,7 +52,7 @@ func TestParse(t *testing.T) {
 		if reason := got.Parse([]byte(line)); reason != "" {
 			t.Errorf("%q: %s", line, reason)
 		}
-		if diff := cmp.Diff(want, got, cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(Line{})); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.EquateNaNs(), cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(Line{}), cmpopts.IgnoreFields(Line{}, "Name")); diff != "" {
 			t.Errorf("%q: %s", line, diff)
 		}
 	}
@@ -155,18 +156,26 @@ func TestSquaredDistances(t *testing.T) {
 func TestParseDoesNotAllocate(t *testing.T) {
 	line := []byte("*Hits^a^b^ 1700000000 30 350 5 15 3")
 	var l Line
-	if n := testing.AllocsPerRun(100, func() { l.Parse(line) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { l.Split(line); l.Parse(line) }); n != 0 {
 		t.Errorf("%v allocations a line", n)
 	}
 }
 
 func FuzzParse(f *testing.F) {
-	for _, line := range []string{"a 1", "*a^^b^ 1 2", "a 10 30 350 5 15 3", "#k v", "!x", "a^^^^^^^^ 1", "\xff 1"} {
+	for _, line := range []string{"a 1", "*a^^b^ 1 2", "a 10 30 350 5 15 3", "#k v", "!x", "a^^^^^^^^ 1", "\xff 1", "*a 1 2\r", "a\t1 2", "a 1 2 3 4 5 6 7"} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		var l Line
-		if l.Parse(line) != "" || l.Form == Nothing || l.Form == Remark {
+		var l, split Line
+		reason := l.Parse(line)
+		if split.Split(line) && len(l.Name) > 0 && bytes.Equal(split.Name, l.Name) && reason != BadName && reason != TooManyNames {
+			same := split.Form == l.Form && split.Event == l.Event && split.Time == l.Time && split.Now == l.Now &&
+				(l.Form != Value || math.Float64bits(split.Value) == math.Float64bits(l.Value)) && (l.Form != Aggregate || split.Bucket == l.Bucket)
+			if reason != "" || !same {
+				t.Errorf("split into %+v, parsed as %+v %s", split, l, reason)
+			}
+		}
+		if reason != "" || l.Form == Nothing || l.Form == Remark {
 			return
 		}
 		if len(l.Names) == 0 || len(l.Names) > MaxNames {

@@ -1,221 +1,260 @@
 // Package remotewrite reads the body of a Prometheus remote write 1.0 request, a
-// prometheus.WriteRequest in protobuf. Bytes come in; series with their samples,
-// and metadata, go to a visitor. The remote write handler of package receive
-// calls it; it copies nothing, allocates nothing a sample, and does no I/O.
+// prometheus.WriteRequest in protobuf. Bytes come in; series go to a visitor in
+// batches, first as bytes only, and as labels and samples when it asks for them;
+// metadata goes there too. The remote write handler of package receive calls it;
+// it copies nothing, allocates nothing a sample, and does no I/O.
 //
 // The message is that of prompb/remote.proto and prompb/types.proto in
 // Prometheus's sources. Unknown fields are skipped, as protobuf asks for.
 package remotewrite
 
-import (
-	"errors"
-	"fmt"
+import "carillon/series"
 
-	"github.com/VictoriaMetrics/easyproto"
+// BatchSeries is how many series a visitor gets at a time, at most.
+const BatchSeries = 128
 
-	"carillon/series"
-)
-
-// Visitor takes what Scan finds. All strings stand in the scanned body and live
-// as long as it.
+// Visitor takes what Scan finds, in the order of the body. Everything it is given
+// lives as long as the body.
 type Visitor interface {
-	// Series announces a time series; its samples follow if it returns true. It
-	// may sort labels, which are valid until the next series. There is at most one
-	// label more than series.MaxLabels, however many were sent.
-	Series(labels []series.Label, has Counts) bool
-	// Sample is one sample of the series announced last; the time is in
-	// milliseconds since the epoch, as sent.
-	Sample(milliseconds int64, value float64)
-	// Metadata describes one metric family.
-	Metadata(series.Metadata)
+	// TimeSeries takes some series that follow one another. The list is valid during
+	// the call, in which the scanner may be asked about them. An error ends the scan.
+	TimeSeries(batch []Series) error
+	// Metadata describes one metric family. An error ends the scan.
+	Metadata(series.Metadata) error
+}
+
+// Series is a time series that was found and not yet looked into. Offsets are
+// those of the body.
+type Series struct {
+	start, end int
+	samples    int // where the labels end and the samples start, if plain
+	// plain says that the message is some labels, then some samples of less than 128
+	// bytes, and nothing else, as every sender writes it. What is inside the labels
+	// was not looked at.
+	plain bool
+	// single says that it is plain and has one sample, of the usual form: this one.
+	single bool
+	time   int64
+	value  float64
+}
+
+// Single is the sample of a series that has exactly one, nearly always.
+func (ts *Series) Single() (milliseconds int64, value float64, ok bool) {
+	return ts.time, ts.value, ts.single
 }
 
 // Counts is how much a time series carries.
 type Counts struct{ Samples, Exemplars, Histograms int }
 
-// SyntaxError says where a body stops being a WriteRequest.
-type SyntaxError struct {
-	Offset int // bytes from the start of the decompressed body
-	Err    error
-}
-
-func (e *SyntaxError) Error() string { return fmt.Sprintf("byte %d: %v", e.Offset, e.Err) }
-func (e *SyntaxError) Unwrap() error { return e.Err }
-
-var (
-	errFieldNumber = errors.New("field number 0")
-	errWireType    = errors.New("field has the wrong wire type")
-)
-
 // Scanner holds what Scan uses again. The zero Scanner is ready.
 type Scanner struct {
+	body   []byte
+	batch  [BatchSeries]Series
 	labels []series.Label
 }
 
-// Scan walks the body. On a *SyntaxError the visitor has seen what stood before
-// the error, and should forget it: the sender meant something else.
+const (
+	fieldTimeSeries = 1 // of a WriteRequest
+	fieldMetadata   = 3
+
+	fieldLabel     = 1 // of a TimeSeries
+	fieldSample    = 2
+	fieldExemplar  = 3
+	fieldHistogram = 4
+
+	tagTimeSeries = fieldTimeSeries<<3 | wireBytes
+	tagLabel      = fieldLabel<<3 | wireBytes
+	tagSample     = fieldSample<<3 | wireBytes
+)
+
+// Scan walks the body. The error is a *SyntaxError, or the visitor's; the visitor
+// has seen what stood before it, and should forget a body that is malformed: the
+// sender meant something else.
 func (s *Scanner) Scan(body []byte, visitor Visitor) error {
-	return walk(body, func(field easyproto.FieldContext) error {
-		switch field.FieldNum {
-		case 1:
-			return s.timeSeries(field, visitor)
-		case 3:
-			return metadata(field, visitor)
+	s.body = body
+	c := cursor{body, 0, len(body)}
+	n := 0 // series in the batch
+	for c.more() {
+		if body[c.at] == tagTimeSeries && n < len(s.batch) {
+			if size, next, ok := length(body, c.at+1); ok && size <= len(body)-next {
+				inspect(body, next, next+size, &s.batch[n])
+				c.at = next + size
+				n++
+				continue
+			}
 		}
+		if n > 0 { // hand out what stands before this field first
+			if err := visitor.TimeSeries(s.batch[:n]); err != nil {
+				return err
+			}
+			n = 0
+			continue
+		}
+		if err := s.rareField(&c, visitor); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
 		return nil
-	})
+	}
+	return visitor.TimeSeries(s.batch[:n])
 }
 
-// walk calls visit for each field of a message. An error of visit concerns the
-// field as a whole, or is the *SyntaxError of a message inside it.
-func walk(message []byte, visit func(easyproto.FieldContext) error) error {
-	for rest := message; len(rest) > 0; {
-		var field easyproto.FieldContext
-		tail, err := field.NextField(rest)
-		if err == nil && field.FieldNum == 0 {
-			err = errFieldNumber
-		}
-		if err == nil {
-			err = visit(field)
-		}
+// rareField reads one field of the request that is no TimeSeries, or is written
+// in an unusual way, or is wrong.
+func (s *Scanner) rareField(c *cursor, visitor Visitor) error {
+	f, err := c.next()
+	if err != nil {
+		return err
+	}
+	switch f.number {
+	case fieldTimeSeries:
+		message, err := c.message(&f)
 		if err != nil {
-			var inner *SyntaxError
-			if !errors.As(err, &inner) {
-				return &SyntaxError{len(message) - len(rest), err}
-			}
-			data, _ := field.MessageData() // ends where the tail starts
-			inner.Offset += len(message) - len(tail) - len(data)
-			return inner
+			return err
 		}
-		rest = tail
+		inspect(c.body, message.at, message.end, &s.batch[0])
+		return visitor.TimeSeries(s.batch[:1])
+	case fieldMetadata:
+		return metadata(c, &f, visitor)
 	}
 	return nil
 }
 
-// timeSeries reads labels first and samples second: protobuf does not promise
-// that they come in this order.
-func (s *Scanner) timeSeries(field easyproto.FieldContext, visitor Visitor) error {
-	message, ok := field.MessageData()
-	if !ok {
-		return errWireType
+// length reads a length of at most two bytes, which is up to 16 KiB; next is
+// where it ends.
+func length(body []byte, at int) (size, next int, ok bool) {
+	if at+1 >= len(body) {
+		return 0, 0, false
 	}
-	counts, err := s.readLabels(message)
+	low, high := int(body[at]), int(body[at+1])
+	if low < 0x80 {
+		return low, at + 1, true
+	}
+	return low&0x7f | high<<7, at + 2, high < 0x80
+}
+
+// inspect finds where the labels of body[start:end] end, by their lengths only, and
+// what follows them.
+func inspect(body []byte, start, end int, ts *Series) {
+	*ts = Series{start: start, end: end}
+	message := body[:end] // what checks every index against the end
+	at := start
+	for at+1 < len(message) && message[at] == tagLabel {
+		size, next := int(message[at+1]), at+2
+		if size >= 0x80 {
+			var ok bool
+			if size, next, ok = length(message, at+1); !ok {
+				return
+			}
+		}
+		at = next + size // beyond the end, if the label is cut off: then it is not plain
+	}
+	ts.samples = at
+	time, value, size := usual(body, at)
+	if size > 0 && at+size == end {
+		ts.time, ts.value, ts.single, ts.plain = time, value, true, true
+		return
+	}
+	for at+1 < len(message) && message[at] == tagSample && message[at+1] < 0x80 {
+		at += 2 + int(message[at+1])
+	}
+	ts.plain = at == end
+}
+
+// Spelling is the bytes that say whose series it is: its label fields as they
+// stand. Equal spellings are equal labels in equal order, or equally malformed. It
+// is nil if the series has no labels, or anything but labels and samples behind
+// them; then only Labels can tell.
+func (s *Scanner) Spelling(ts *Series) []byte {
+	if !ts.plain || ts.samples == ts.start {
+		return nil
+	}
+	return s.body[ts.start:ts.samples]
+}
+
+// Labels reads the labels of a series, and counts the rest. There is at most one
+// label more than series.MaxLabels, however many were sent; the labels may be
+// sorted and are valid until the next call. The error is a *SyntaxError.
+func (s *Scanner) Labels(ts *Series) (labels []series.Label, has Counts, err error) {
+	s.labels = s.labels[:0]
+	for c := (cursor{s.body, ts.start, ts.end}); c.more(); {
+		f, err := c.next()
+		if err != nil {
+			return nil, has, err
+		}
+		switch f.number {
+		case fieldLabel:
+			if err := s.label(&c, &f); err != nil {
+				return nil, has, err
+			}
+		case fieldSample:
+			has.Samples++
+		case fieldExemplar:
+			has.Exemplars++
+		case fieldHistogram:
+			has.Histograms++
+		}
+	}
+	return s.labels, has, nil
+}
+
+func (s *Scanner) label(in *cursor, f *field) error {
+	message, err := in.message(f)
 	if err != nil {
 		return err
 	}
-	if !visitor.Series(s.labels, counts) || counts.Samples == 0 {
-		return nil
-	}
-	return walk(message, func(field easyproto.FieldContext) error {
-		if field.FieldNum != 2 {
-			return nil
-		}
-		return sample(field, visitor)
-	})
-}
-
-// readLabels collects the labels of a TimeSeries and counts the rest.
-func (s *Scanner) readLabels(message []byte) (counts Counts, err error) {
-	s.labels = s.labels[:0]
-	err = walk(message, func(field easyproto.FieldContext) error {
-		switch field.FieldNum {
-		case 1:
-			return s.label(field)
-		case 2:
-			counts.Samples++
-		case 3:
-			counts.Exemplars++
-		case 4:
-			counts.Histograms++
-		}
-		return nil
-	})
-	return counts, err
-}
-
-func (s *Scanner) label(field easyproto.FieldContext) error {
-	message, ok := field.MessageData()
-	if !ok {
-		return errWireType
-	}
 	var label series.Label
-	err := walk(message, func(field easyproto.FieldContext) error {
-		switch field.FieldNum {
-		case 1:
-			return into(&label.Name)(field.String())
-		case 2:
-			return into(&label.Value)(field.String())
+	for message.more() {
+		f, err := message.next()
+		switch {
+		case err != nil:
+		case f.number == 1:
+			err = message.string(&f, &label.Name)
+		case f.number == 2:
+			err = message.string(&f, &label.Value)
 		}
-		return nil
-	})
+		if err != nil {
+			return err
+		}
+	}
 	if len(s.labels) <= series.MaxLabels { // one too many tells the visitor enough
 		s.labels = append(s.labels, label)
 	}
-	return err
-}
-
-func sample(field easyproto.FieldContext, visitor Visitor) error {
-	message, ok := field.MessageData()
-	if !ok {
-		return errWireType
-	}
-	var milliseconds int64
-	var value float64
-	err := walk(message, func(field easyproto.FieldContext) error {
-		switch field.FieldNum {
-		case 1:
-			return into(&value)(field.Double())
-		case 2:
-			return into(&milliseconds)(field.Int64())
-		}
-		return nil
-	})
-	if err == nil {
-		visitor.Sample(milliseconds, value)
-	}
-	return err
+	return nil
 }
 
 // types are the names of prometheus.MetricMetadata.MetricType, by number.
 var types = [...]string{"unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"}
 
-func metadata(field easyproto.FieldContext, visitor Visitor) error {
-	message, ok := field.MessageData()
-	if !ok {
-		return errWireType
+func metadata(in *cursor, f *field, visitor Visitor) error {
+	message, err := in.message(f)
+	if err != nil {
+		return err
 	}
 	var m series.Metadata
-	var kind int32
-	err := walk(message, func(field easyproto.FieldContext) error {
-		switch field.FieldNum {
-		case 1:
-			return into(&kind)(field.Enum())
-		case 2:
-			return into(&m.Family)(field.String())
-		case 4:
-			return into(&m.Help)(field.String())
-		case 5:
-			return into(&m.Unit)(field.String())
+	var kind int64
+	for message.more() {
+		f, err := message.next()
+		switch {
+		case err != nil:
+		case f.number == 1:
+			err = f.int64(&kind)
+		case f.number == 2:
+			err = message.string(&f, &m.Family)
+		case f.number == 4:
+			err = message.string(&f, &m.Help)
+		case f.number == 5:
+			err = message.string(&f, &m.Unit)
 		}
-		return nil
-	})
-	if kind < 0 || int(kind) >= len(types) {
-		kind = 0
-	}
-	m.Type = types[kind]
-	if err == nil {
-		visitor.Metadata(m)
-	}
-	return err
-}
-
-// into keeps the value of a field of the right wire type in place.
-func into[T any](place *T) func(value T, ok bool) error {
-	return func(value T, ok bool) error {
-		if !ok {
-			return errWireType
+		if err != nil {
+			return err
 		}
-		*place = value
-		return nil
 	}
+	if kind := int32(kind); kind >= 0 && int(kind) < len(types) {
+		m.Type = types[kind]
+	} else {
+		m.Type = types[0]
+	}
+	return visitor.Metadata(m)
 }

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func TestSeconds(t *testing.T) {
@@ -35,10 +37,50 @@ func TestFields(t *testing.T) {
 	}
 }
 
+// Decimals of every length are read to the bit as strconv reads them.
+func TestDecimals(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		digits := rapid.StringMatching(`-?[0-9]{0,20}\.?[0-9]{0,20}`).Draw(t, "digits")
+		got, ok := Float([]byte(digits))
+		want, err := strconv.ParseFloat(digits, 64)
+		if ok != (err == nil) || math.Float64bits(got) != math.Float64bits(want) {
+			t.Fatalf("%q: %v %v, want %v %v", digits, got, ok, want, err)
+		}
+	})
+	for text, exact := range map[string]bool{
+		"0": true, "-0": true, "97.5": true, "1.": true, ".5": true, "9007199254740992": true, "12345678.123456789": false,
+		"": false, "-": false, ".": false, "1.2.3": false, "+1": false, "1e3": false, "9007199254740994": false,
+	} {
+		if _, ok := decimal([]byte(text)); ok != exact {
+			t.Errorf("%q: %v", text, ok)
+		}
+	}
+}
+
+func TestCut(t *testing.T) {
+	field, rest := Cut([]byte("a\tb  c"))
+	if string(field) != "a\tb" || string(rest) != " c" {
+		t.Errorf("%q %q", field, rest)
+	}
+	if field, rest = Cut([]byte("abc")); string(field) != "abc" || rest != nil {
+		t.Errorf("%q %q", field, rest)
+	}
+}
+
+func BenchmarkFloat(b *testing.B) {
+	fields := [][]byte{[]byte("0"), []byte("97.5"), []byte("1234567"), []byte("0.123456"), []byte("-17.25")}
+	for i := 0; b.Loop(); i++ {
+		Float(fields[i%len(fields)])
+	}
+}
+
 func FuzzFloat(f *testing.F) {
 	f.Add("1.5")
 	f.Add("-nan")
 	f.Add("1e400")
+	f.Add("-0.1")
+	f.Add("9007199254740993")
+	f.Add(".12345678901234567")
 	f.Fuzz(func(t *testing.T, field string) {
 		got, ok := Float([]byte(field))
 		want, err := strconv.ParseFloat(field, 64)

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	streamPrefix  = "carillon-points-"
-	subjectPrefix = "carillon.points."
+	streamName = "carillon-points"
+	subject    = "carillon.points"
 	// partitionsKey is the entry of a stream's metadata that holds how many
 	// partitions the journal was created with.
 	partitionsKey = "carillon-partitions"
@@ -30,9 +30,9 @@ const (
 	reconnectWait = 100 * time.Millisecond
 )
 
-// streams is the connection to JetStream and the streams behind it. It is the
-// publisher of the writers.
-type streams struct {
+// stream is the connection to JetStream and the stream behind it. It is the
+// publisher of the writer.
+type stream struct {
 	embedded   *embedded // nil if the server is elsewhere
 	connection *nats.Conn
 	jetstream  jetstream.JetStream
@@ -44,8 +44,8 @@ type streams struct {
 }
 
 // connect starts the embedded server or finds the external one.
-func connect(config *Config) (*streams, error) {
-	s := &streams{partitions: config.Partitions}
+func connect(config *Config) (*stream, error) {
+	s := &stream{partitions: config.Partitions}
 	s.linked, s.unlink = context.WithCancel(context.Background())
 	logger := config.Logger
 	options := []nats.Option{
@@ -86,7 +86,7 @@ func connect(config *Config) (*streams, error) {
 	return s, nil
 }
 
-func (s *streams) close() {
+func (s *stream) close() {
 	if s.connection != nil {
 		s.connection.Close()
 	}
@@ -99,7 +99,7 @@ func (s *streams) close() {
 }
 
 // relink tells those who use state of the old connection that it is gone.
-func (s *streams) relink() {
+func (s *stream) relink() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unlink()
@@ -107,53 +107,34 @@ func (s *streams) relink() {
 }
 
 // link ends when the connection has been replaced by a new one.
-func (s *streams) link() context.Context {
+func (s *stream) link() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.linked
 }
 
 // sectionsBytes is how many bytes of sections fit one message.
-func (s *streams) sectionsBytes() int {
+func (s *stream) sectionsBytes() int {
 	return min(maxSectionsBytes, int(s.connection.MaxPayload())-messageOverheadBytes)
 }
 
-func streamName(partition int) string { return streamPrefix + strconv.Itoa(partition) }
-func subject(partition int) string    { return subjectPrefix + strconv.Itoa(partition) }
-
-// ensure creates the streams that are missing and checks the others. A stream
-// knows how many partitions the journal has, so that creation that was cut short
-// can be told from another number of partitions.
-func (s *streams) ensure(ctx context.Context) error {
-	found := make(map[string]bool)
-	names := s.jetstream.StreamNames(ctx, jetstream.WithStreamListSubject(subjectPrefix+"*"))
-	for name := range names.Name() {
-		found[name] = true
+// ensure creates the stream if it is missing, and checks it otherwise.
+func (s *stream) ensure(ctx context.Context) error {
+	found, err := s.jetstream.Stream(ctx, streamName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return s.create(ctx)
 	}
-	if err := names.Err(); err != nil {
-		return fmt.Errorf("listing the journal's streams: %w", err)
+	if err != nil {
+		return fmt.Errorf("opening stream %s: %w", streamName, err)
 	}
-	for name := range found {
-		if err := s.verify(ctx, name); err != nil {
-			return err
-		}
-	}
-	for partition := range s.partitions {
-		if found[streamName(partition)] {
-			continue
-		}
-		if err := s.create(ctx, partition); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.verify(found.CachedInfo().Config)
 }
 
-func (s *streams) create(ctx context.Context, partition int) error {
+func (s *stream) create(ctx context.Context) error {
 	_, err := s.jetstream.CreateStream(ctx, jetstream.StreamConfig{
-		Name:        streamName(partition),
+		Name:        streamName,
 		Description: "Carillon's journal: points that are acknowledged and not yet sealed",
-		Subjects:    []string{subject(partition)},
+		Subjects:    []string{subject},
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Replicas:    1,
@@ -161,43 +142,38 @@ func (s *streams) create(ctx context.Context, partition int) error {
 		Metadata:    map[string]string{partitionsKey: strconv.Itoa(s.partitions)},
 	})
 	if err != nil {
-		return fmt.Errorf("creating stream %s: %w", streamName(partition), err)
+		return fmt.Errorf("creating stream %s: %w", streamName, err)
 	}
 	return nil
 }
 
 // verify refuses a stream of a journal with another number of partitions, and
 // one that may drop what was acknowledged.
-func (s *streams) verify(ctx context.Context, name string) error {
-	stream, err := s.jetstream.Stream(ctx, name)
-	if err != nil {
-		return fmt.Errorf("opening stream %s: %w", name, err)
-	}
-	c := stream.CachedInfo().Config
+func (s *stream) verify(c jetstream.StreamConfig) error {
 	if have := c.Metadata[partitionsKey]; have != strconv.Itoa(s.partitions) {
 		return fmt.Errorf("stream %s belongs to a journal of %q partitions, not %d: the number is fixed when the journal is created",
-			name, have, s.partitions)
+			streamName, have, s.partitions)
 	}
 	if c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy ||
 		c.MaxAge > 0 || c.MaxBytes > 0 || c.MaxMsgs > 0 || c.MaxMsgsPerSubject > 0 {
-		return fmt.Errorf("stream %s may lose what it acknowledged: it must be kept in files, without limits of age, bytes or messages", name)
+		return fmt.Errorf("stream %s may lose what it acknowledged: it must be kept in files, without limits of age, bytes or messages", streamName)
 	}
 	if c.Duplicates < duplicateWindow {
-		return fmt.Errorf("stream %s forgets message ids after %s, want at least %s", name, c.Duplicates, duplicateWindow)
+		return fmt.Errorf("stream %s forgets message ids after %s, want at least %s", streamName, c.Duplicates, duplicateWindow)
 	}
 	return nil
 }
 
 // publish stores one message; see publisher. An embedded server that does not
 // answer is started anew.
-func (s *streams) publish(ctx context.Context, partition int, id string, message []byte) (uint64, error) {
+func (s *stream) publish(ctx context.Context, id string, message []byte) (uint64, error) {
 	if s.embedded == nil {
-		return s.send(ctx, partition, id, message)
+		return s.send(ctx, id, message)
 	}
 	generation := s.embedded.running()
 	guarded, cancel := s.embedded.logger.guard(ctx)
 	defer cancel()
-	sequence, err := s.send(guarded, partition, id, message)
+	sequence, err := s.send(guarded, id, message)
 	if err == nil || !mayRetry(err) || errors.Is(ctx.Err(), context.Canceled) {
 		return sequence, err
 	}
@@ -208,18 +184,19 @@ func (s *streams) publish(ctx context.Context, partition int, id string, message
 	return 0, errors.Join(err, s.embedded.restart(generation))
 }
 
-func (s *streams) send(ctx context.Context, partition int, id string, message []byte) (uint64, error) {
-	ack, err := s.jetstream.Publish(ctx, subject(partition), message,
-		jetstream.WithMsgID(id), jetstream.WithExpectStream(streamName(partition)), jetstream.WithRetryAttempts(0))
+func (s *stream) send(ctx context.Context, id string, message []byte) (uint64, error) {
+	ack, err := s.jetstream.Publish(ctx, subject, message,
+		jetstream.WithMsgID(id), jetstream.WithExpectStream(streamName), jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return 0, err
 	}
 	return ack.Sequence, nil
 }
 
-// bounds is the first and the last sequence of a partition's stream.
-func (s *streams) bounds(ctx context.Context, partition int) (first, last uint64, err error) {
-	state, err := s.state(ctx, partition)
+// bounds is the first and the last sequence of the stream; of an empty one, last
+// is first-1.
+func (s *stream) bounds(ctx context.Context) (first, last uint64, err error) {
+	state, err := s.state(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -229,45 +206,32 @@ func (s *streams) bounds(ctx context.Context, partition int) (first, last uint64
 	return state.FirstSeq, state.LastSeq, nil
 }
 
-func (s *streams) state(ctx context.Context, partition int) (jetstream.StreamState, error) {
-	stream, err := s.jetstream.Stream(ctx, streamName(partition))
+func (s *stream) state(ctx context.Context) (jetstream.StreamState, error) {
+	stream, err := s.jetstream.Stream(ctx, streamName)
 	if err != nil {
-		return jetstream.StreamState{}, fmt.Errorf("reading the state of stream %s: %w", streamName(partition), err)
+		return jetstream.StreamState{}, fmt.Errorf("reading the state of stream %s: %w", streamName, err)
 	}
 	return stream.CachedInfo().State, nil
 }
 
 // trim removes messages up to and with the given sequence.
-func (s *streams) trim(ctx context.Context, partition int, through uint64) error {
-	stream, err := s.jetstream.Stream(ctx, streamName(partition))
+func (s *stream) trim(ctx context.Context, through uint64) error {
+	stream, err := s.jetstream.Stream(ctx, streamName)
 	if err != nil {
-		return fmt.Errorf("trimming stream %s: %w", streamName(partition), err)
+		return fmt.Errorf("trimming stream %s: %w", streamName, err)
 	}
 	// Beyond its end JetStream would skip the sequences in between.
 	if last := stream.CachedInfo().State.LastSeq; through > last {
-		return fmt.Errorf("trimming stream %s through message %d: it ends at %d", streamName(partition), through, last)
+		return fmt.Errorf("trimming stream %s through message %d: it ends at %d", streamName, through, last)
 	}
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(through+1)); err != nil {
-		return fmt.Errorf("trimming stream %s through message %d: %w", streamName(partition), through, err)
+		return fmt.Errorf("trimming stream %s through message %d: %w", streamName, through, err)
 	}
 	return nil
 }
 
-// bytes is the size of all streams.
-func (s *streams) bytes(ctx context.Context) (int64, error) {
-	total := int64(0)
-	for partition := range s.partitions {
-		state, err := s.state(ctx, partition)
-		if err != nil {
-			return 0, err
-		}
-		total += int64(state.Bytes)
-	}
-	return total, nil
-}
-
 // logStart says where the journal is.
-func (s *streams) logStart(logger *slog.Logger) {
+func (s *stream) logStart(logger *slog.Logger) {
 	where := s.connection.ConnectedUrlRedacted()
 	if s.embedded != nil {
 		where = s.embedded.dir

@@ -1,0 +1,186 @@
+package measure
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"carillon/traffic"
+)
+
+const (
+	connections    = 8
+	perRequest     = 5000                   // points
+	askAgainAfter  = 100 * time.Millisecond // what a server says is busy
+	patience       = 2 * time.Minute        // with a server that takes nothing
+	mostAnswerText = 1 << 10                // bytes of an error's text
+)
+
+// load sends the steps of a generator to a server over several connections. A step
+// is acknowledged before the next begins, so that a series' points come in order.
+type load struct {
+	generator *traffic.Generator
+	format    traffic.Format
+	senders   [connections]sender
+	client    *http.Client
+	again     atomic.Int64 // requests that had to be sent again
+}
+
+// sender is what one connection needs. One goroutine a step uses it.
+type sender struct {
+	encoder *traffic.Encoder
+	points  traffic.Points
+	body    []byte
+}
+
+func newLoad(c traffic.Config, format traffic.Format) (*load, error) {
+	g, err := traffic.New(c)
+	if err != nil {
+		return nil, err
+	}
+	l := &load{generator: g, format: format, client: &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: connections, DisableCompression: true,
+	}}}
+	for i := range l.senders {
+		l.senders[i].encoder = traffic.NewEncoder(format)
+	}
+	return l, nil
+}
+
+// step sends a step to where the target is when it is asked, its requests spread evenly over a time, and
+// returns what was acknowledged.
+func (l *load) step(ctx context.Context, target func() *process, over time.Duration) (traffic.Sum, error) {
+	l.generator.NextStep()
+	var (
+		next  atomic.Int64 // request
+		mu    sync.Mutex
+		total traffic.Sum // guarded by mu
+	)
+	requests := (l.generator.Series() + perRequest - 1) / perRequest
+	began := time.Now()
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range l.senders {
+		group.Go(func() error {
+			var sum traffic.Sum
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= requests {
+					break
+				}
+				if err := sleep(ctx, time.Until(began.Add(over*time.Duration(k)/time.Duration(requests)))); err != nil {
+					return err
+				}
+				from := k * perRequest
+				accepted, err := l.request(ctx, &l.senders[i], target, from, min(from+perRequest, l.generator.Series()))
+				if err != nil {
+					return err
+				}
+				sum.Add(accepted)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			total.Add(sum)
+			return nil
+		})
+	}
+	return total, group.Wait()
+}
+
+// request sends points until the server has acknowledged them.
+func (l *load) request(ctx context.Context, s *sender, target func() *process, from, to int) (traffic.Sum, error) {
+	sum := l.generator.Fill(&s.points, from, to)
+	s.body = s.encoder.Append(s.body[:0], &s.points)
+	for began := time.Now(); ; l.again.Add(1) {
+		send := l.lines
+		if l.format == traffic.RemoteWrite {
+			send = l.post
+		}
+		err := send(ctx, target(), s.body)
+		switch {
+		case err == nil:
+			return sum, nil
+		case errors.Is(err, errRefused), time.Since(began) > patience:
+			return traffic.Sum{}, err
+		}
+		if err := sleep(ctx, askAgainAfter); err != nil {
+			return traffic.Sum{}, err
+		}
+	}
+}
+
+// errRefused is wrapped by errors that would be the same another time.
+var errRefused = errors.New("refused")
+
+func (l *load) post(ctx context.Context, to *process, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.url("/api/v1/write"), bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header = http.Header{
+		"Content-Type": {"application/x-protobuf"}, "Content-Encoding": {"snappy"},
+		"X-Prometheus-Remote-Write-Version": {"0.1.0"},
+	}
+	response, err := l.client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, mostAnswerText))
+	if err != nil {
+		return err
+	}
+	switch {
+	case response.StatusCode/100 == 2:
+		return nil
+	case response.StatusCode/100 == 4 && response.StatusCode != http.StatusTooManyRequests:
+		return fmt.Errorf("%s: %s %s: %w", to.peer.name, response.Status, text, errRefused)
+	}
+	return fmt.Errorf("%s: %s %s", to.peer.name, response.Status, text)
+}
+
+// lines sends lines over a connection of their own and waits until the server ends
+// its side too, which ours does when the journal has them.
+func (l *load) lines(ctx context.Context, to *process, lines []byte) error {
+	address := to.ports.graphite
+	if l.format == traffic.Istatd {
+		address = to.ports.istatd
+	}
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Write(lines); err != nil {
+		return err
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return err
+	}
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		return errors.Join(errors.New("no clean end"), err)
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,169 @@
+// Package measure measures how servers take points in: it is given an empty folder, a
+// scale and the command that starts this build, sends the same generated traffic to it and
+// to other servers that are installed, one after the other, and hands out
+// figures with their goals and floors. Every server must in the end answer with the count
+// and the sum of what was sent, or the run fails. `carillon bench ingest` and
+// `carillon bench quantize` call it, and so does their test, at a scale of seconds.
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"carillon/figure"
+)
+
+// step is the time between two points of a series, where it is not said.
+const step = 10 * time.Second
+
+// Scale is how much is measured.
+type Scale struct {
+	Few      Population    // of ingest.cpu_ratio_100k
+	Variants Population    // of the same in sequence, and with late, repeated and future points
+	Many     Population    // of ingest.cpu_ratio_500k, ingest.new_series_ratio and ingest.memory_ratio
+	Graphite Population    // of ingest.graphite_ratio
+	Files    Population    // of the peers that keep a file a series
+	Settle   time.Duration // at most, until a server's background work is over
+
+	Quantize    Population // of quantize.points_per_core
+	HalfMillion Pace       // of ingest.half_million_core_share
+	FiveMillion Pace       // of ingest.five_million_bytes
+	Kills       Kills      // of ingest.lost
+}
+
+// Population is a number of series, and how many points of each are sent after the
+// one by which a server learns of it.
+type Population struct {
+	Series int
+	Steps  int
+}
+
+// Full is the scale that the goals are about.
+func Full() Scale {
+	return Scale{
+		Few: Population{100_000, 60}, Variants: Population{100_000, 60}, Many: Population{500_000, 20},
+		Graphite: Population{100_000, 30}, Files: Population{10_000, 30},
+		Settle: 30 * time.Second,
+
+		Quantize:    Population{1_000_000, 20},
+		HalfMillion: Pace{500_000, 10 * time.Second, 60}, FiveMillion: Pace{5_000_000, 10 * time.Second, 60},
+		Kills: Kills{Series: 50_000, Times: 50, Alive: 2 * time.Second},
+	}
+}
+
+// Quick takes less than 50 seconds.
+func Quick() Scale {
+	return Scale{
+		Few: Population{100_000, 10}, Variants: Population{10_000, 20}, Many: Population{100_000, 10},
+		Graphite: Population{20_000, 40}, Files: Population{500, 20},
+		Settle: time.Second,
+
+		Quantize:    Population{1_000_000, 3},
+		HalfMillion: Pace{100_000, 2 * time.Second, 2}, FiveMillion: Pace{100_000, 2 * time.Second, 2},
+		Kills: Kills{Series: 20_000, Times: 5, Alive: 600 * time.Millisecond},
+	}
+}
+
+// Config is what a run needs.
+type Config struct {
+	Dir       string   // exists and is empty; what is left there is the caller's to remove
+	Command   []string // starts this build; a verb and its flags are added to it
+	Peers     []string // names of those to compare with, see Peers
+	Stages    []string // names of those to run, see Stages; none means all
+	Recording string   // a file to play besides; "" is none
+	Scale     Scale
+	Seed      uint64 // of values and orders
+	Progress  func(stage string, done, total uint64)
+	Missing   func(peer string) // is told of a peer that is not installed
+}
+
+// run is a measurement under way. Stages that need the same share it, which at the scale
+// of Quick they do.
+type run struct {
+	Config
+	trials map[trialKey]*trial
+	paces  map[Pace]paced
+}
+
+// stage is a part of a run, that can be run alone.
+type stage struct {
+	name string
+	run  func(*run, context.Context) ([]figure.Figure, error)
+}
+
+func stages() []stage {
+	return []stage{
+		{"few", (*run).few},
+		{"variants", (*run).variants},
+		{"many", (*run).many},
+		{"graphite", (*run).graphite},
+		{"files", (*run).files},
+		{"quantize", func(r *run, ctx context.Context) ([]figure.Figure, error) { return Quantize(ctx, r.Config) }},
+		{"half-million", (*run).halfMillion},
+		{"five-million", (*run).fiveMillion},
+		{"kills", (*run).kills},
+		{"recorded", (*run).recorded},
+	}
+}
+
+// Stages are the names of what a run consists of, in its order.
+func Stages() (names []string) {
+	for _, s := range stages() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// Run measures stage by stage, and returns the figures that it has even if there was an
+// error too.
+func Run(ctx context.Context, c Config) (figures []figure.Figure, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	r := &run{Config: c, trials: make(map[trialKey]*trial), paces: make(map[Pace]paced)}
+	for _, s := range stages() {
+		if len(c.Stages) > 0 && !slices.Contains(c.Stages, s.name) {
+			continue
+		}
+		got, stageErr := s.run(r, ctx)
+		figures = append(figures, got...)
+		if ctx.Err() != nil {
+			return figures, ctx.Err()
+		}
+		if stageErr != nil {
+			err = errors.Join(err, fmt.Errorf("measure %s: %w", s.name, stageErr))
+		}
+	}
+	return figures, err
+}
+
+// check refuses names that nothing has, and leaves out the peers that are not
+// installed.
+func (c *Config) check() error {
+	for _, name := range c.Stages {
+		if !slices.Contains(Stages(), name) {
+			return fmt.Errorf("no stage %q: want some of %q", name, Stages())
+		}
+	}
+	var there []string
+	for _, name := range c.Peers {
+		switch {
+		case !slices.Contains(Peers(), name):
+			return fmt.Errorf("no peer %q: want some of %q", name, Peers())
+		case Installed(name):
+			there = append(there, name)
+		default:
+			c.Missing(name)
+		}
+	}
+	c.Peers = there
+	return nil
+}
+
+// peers are those of some that are to be compared with.
+func (c *Config) peers(some ...*peer) []*peer {
+	return slices.DeleteFunc(some, func(p *peer) bool { return !slices.Contains(c.Peers, p.name) })
+}

@@ -1,0 +1,220 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"carillon/usage"
+)
+
+const (
+	startLasts = 5 * time.Minute // at most, of a server that reads what it has
+	stopLasts  = 5 * time.Minute // at most, of one that writes what it holds
+	pollEvery  = 10 * time.Millisecond
+	watchEvery = 100 * time.Millisecond
+	idleShare  = 0.05                   // of a core; less is idle
+	idleFor    = 300 * time.Millisecond // at least, of a server that has settled
+	logBytes   = 4 << 10                // of what a server said last
+)
+
+// process is a server that was started, and ends by its process id only.
+type process struct {
+	peer  *peer
+	data  string // its folder
+	ports ports
+	cmd   *exec.Cmd
+	log   *tail
+	ended chan struct{} // closed when it has ended
+
+	readyAfter time.Duration // from its start until it answered
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte // guarded by mu
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, b...)
+	t.text = t.text[max(0, len(t.text)-logBytes):]
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
+}
+
+// start runs a server on a data directory and free ports of loopback, and waits until it
+// answers.
+func (p *peer) start(ctx context.Context, dir string) (*process, error) {
+	ports, err := freePorts()
+	if err != nil {
+		return nil, err
+	}
+	s := &process{peer: p, data: filepath.Join(dir, p.name), ports: ports, log: &tail{}, ended: make(chan struct{})}
+	if err := os.MkdirAll(s.data, 0o700); err != nil {
+		return nil, err
+	}
+	command, err := p.command(s.data, ports)
+	if err != nil {
+		return nil, err
+	}
+	s.cmd = exec.Command(command[0], command[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	// It shall not outlive us, even if we are killed. The signal comes at the end of the
+	// thread that starts it, and Go ends none before the process.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	began := time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go func() {
+		_ = s.cmd.Wait() // how it ended is in ProcessState
+		close(s.ended)
+	}()
+	if err := s.wait(ctx); err != nil {
+		s.kill()
+		return nil, fmt.Errorf("start %s: %w; it said: %s", p.name, err, s.log)
+	}
+	s.readyAfter = time.Since(began)
+	return s, nil
+}
+
+// wait returns when the server answers.
+func (s *process) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLasts)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for !s.answers(ctx) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ended:
+			return errors.New("it ended: " + s.cmd.ProcessState.String())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (s *process) answers(ctx context.Context) bool {
+	if !s.peer.http {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.ports.graphite)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/api/v1/query?query=1"), nil)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+func (s *process) url(path string) string { return "http://" + s.ports.http + path }
+
+// cpu is what the server has used until now.
+func (s *process) cpu() (time.Duration, error) { return usage.CPU(s.cmd.Process.Pid) }
+
+// settle waits until the server's background work is done, but no longer than the time
+// given, unless it is known to hold something.
+func (s *process) settle(ctx context.Context, most time.Duration) error {
+	idle := max(min(idleFor, most), s.peer.holds)
+	most = max(most, 2*idle)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	before, err := s.cpu()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	for busy := began; time.Since(busy) < idle && time.Since(began) < most; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		now, err := s.cpu()
+		if err != nil {
+			return err
+		}
+		if now-before > time.Duration(idleShare*float64(watchEvery)) {
+			busy = time.Now()
+		}
+		before = now
+	}
+	return nil
+}
+
+// kill ends the server as a power cut would, as far as a process can tell.
+func (s *process) kill() {
+	_ = s.cmd.Process.Kill() // fails if it has ended
+	<-s.ended
+}
+
+// stop asks the server to write what it holds and end, and returns the CPU time it used in
+// its life and the most memory it had.
+func (s *process) stop() (cpu time.Duration, peak int64, err error) {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return 0, 0, fmt.Errorf("stop %s: %w", s.peer.name, err)
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	late := time.NewTimer(stopLasts)
+	defer late.Stop()
+	for {
+		if now, err := usage.PeakMemory(s.cmd.Process.Pid); err == nil {
+			peak = max(peak, now)
+		}
+		select {
+		case <-s.ended:
+			return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime(), peak, nil
+		case <-late.C:
+			s.kill()
+			return 0, 0, fmt.Errorf("stop %s: it went on for %s; it said: %s", s.peer.name, stopLasts, s.log)
+		case <-tick.C:
+		}
+	}
+}
+
+// ports are addresses on loopback that were free a moment ago.
+type ports struct{ http, graphite, istatd string }
+
+func freePorts() (p ports, err error) {
+	for _, address := range []*string{&p.http, &p.graphite, &p.istatd} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return ports{}, err
+		}
+		defer l.Close() // at the end, so that the three differ
+		*address = l.Addr().String()
+	}
+	return p, nil
+}
+
+// scratch is an own folder in a run's, removed by done.
+func scratch(parent string) (dir string, done func() error, err error) {
+	dir, err = os.MkdirTemp(parent, "server-")
+	return dir, func() error { return os.RemoveAll(dir) }, err
+}

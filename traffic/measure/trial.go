@@ -1,0 +1,158 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"carillon/traffic"
+	"carillon/usage"
+)
+
+// work is what a server is given to do.
+type work struct {
+	title      string // for the sign of progress
+	population Population
+	format     traffic.Format
+	rough      traffic.Rough
+	sequential bool
+}
+
+// trial is what a server needed for a work.
+type trial struct {
+	peer *peer
+	work work
+
+	newSeries time.Duration // CPU, for the first point of each series
+	running   time.Duration // CPU, for the other points until it had settled
+	whole     time.Duration // CPU, for the other points until it had ended, everything in its place
+	sending   time.Duration // wall, for the other points until they were acknowledged
+	peak      int64         // bytes of memory
+	journal   int64         // bytes on disk when it had settled
+	disk      int64         // bytes on disk when it had ended
+	restart   time.Duration
+}
+
+// points are those of known series.
+func (t *trial) points() float64 {
+	return float64(t.work.population.Series) * float64(t.work.population.Steps)
+}
+
+func (t *trial) allPoints() float64 {
+	return float64(t.work.population.Series) * float64(t.work.population.Steps+1)
+}
+
+// perPoint and perNewSeries are nanoseconds of CPU time.
+func (t *trial) perPoint() float64 { return float64(t.whole.Nanoseconds()) / t.points() }
+func (t *trial) perNewSeries() float64 {
+	return float64(t.newSeries.Nanoseconds()) / float64(t.work.population.Series)
+}
+
+func (t *trial) peakBytes() float64    { return float64(t.peak) }
+func (t *trial) diskPerPoint() float64 { return float64(t.disk) / t.allPoints() }
+
+type trialKey struct {
+	peer string
+	work work
+}
+
+// try gives a work to a server of its own, as fast as that takes it. The server is
+// then asked to end, since what it only holds in memory is work still to do; and it
+// is started again to see whether it has everything.
+func (r *run) try(ctx context.Context, p *peer, w work) (t *trial, err error) {
+	key := trialKey{p.name, w}
+	if t := r.trials[key]; t != nil {
+		return t, nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", p.name, err)
+			return
+		}
+		r.trials[key] = t
+	}()
+	load, err := newLoad(traffic.Config{
+		Series: w.population.Series, Seed: r.Seed, Step: step, Rough: w.rough, Sequential: w.sequential,
+		Start: time.Now().Add(-time.Duration(w.population.Steps+2) * step).Truncate(step),
+	}, w.format)
+	if err != nil {
+		return nil, err
+	}
+	dir, done, err := scratch(r.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, done()) }()
+	s, err := p.start(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer s.kill()
+
+	t = &trial{peer: p, work: w}
+	sent, err := r.send(ctx, t, load, s)
+	if err != nil {
+		return nil, err
+	}
+	again, err := p.start(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer again.kill()
+	t.restart = again.readyAfter
+	return t, p.check(ctx, again, load, sent)
+}
+
+// send is a trial's life of the server from its start to its end.
+func (r *run) send(ctx context.Context, t *trial, load *load, s *process) (sent traffic.Sum, err error) {
+	target := func() *process { return s }
+	stage := fmt.Sprintf("%s, %d series, %s", t.work.title, t.work.population.Series, s.peer.name)
+	steps := uint64(t.work.population.Steps) + 1
+	before, err := s.cpu()
+	if err != nil {
+		return sent, err
+	}
+	var began time.Time
+	for i := range steps {
+		if i == 1 {
+			if err := s.settle(ctx, r.Scale.Settle); err != nil {
+				return sent, err
+			}
+			now, err := s.cpu()
+			if err != nil {
+				return sent, err
+			}
+			t.newSeries, before, began = now-before, now, time.Now()
+		}
+		r.Progress(stage, i, steps)
+		sum, err := load.step(ctx, target, 0)
+		if err != nil {
+			return sent, err
+		}
+		sent.Add(sum)
+	}
+	r.Progress(stage, steps, steps)
+	t.sending = time.Since(began)
+	if err := s.settle(ctx, r.Scale.Settle); err != nil {
+		return sent, err
+	}
+	now, err := s.cpu()
+	if err != nil {
+		return sent, err
+	}
+	t.running = now - before
+	if s.peer.journal != "" {
+		if t.journal, err = usage.Disk(filepath.Join(s.data, s.peer.journal)); err != nil {
+			return sent, err
+		}
+	}
+	total, peak, err := s.stop()
+	if err != nil {
+		return sent, err
+	}
+	t.whole, t.peak = total-before, peak
+	t.disk, err = usage.Disk(s.data)
+	return sent, err
+}

@@ -1,0 +1,68 @@
+package usage
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestThreadAndCPU(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const work = 50 * time.Millisecond
+	for began := Thread(); Thread()-began < work; {
+	}
+	after, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if spent := after - before; spent < work-2*tick {
+		t.Errorf("the process used %s, its thread %s", spent, work)
+	}
+	if _, err := CPU(0); err == nil {
+		t.Error("there is a process 0")
+	}
+}
+
+func TestPeakMemory(t *testing.T) {
+	const size = 32 << 20
+	memory := make([]byte, size)
+	for i := 0; i < size; i += 4096 {
+		memory[i] = 1
+	}
+	peak, err := PeakMemory(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if peak < size {
+		t.Errorf("%d bytes at most, though %d are in use", peak, size)
+	}
+	runtime.KeepAlive(memory)
+	if _, err := PeakMemory(0); err == nil {
+		t.Error("there is a process 0")
+	}
+}
+
+func TestDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "deeper"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one", "deeper/two"} {
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, 100_000), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if total, err := Disk(dir); err != nil || total < 200_000 || total > 300_000 {
+		t.Errorf("%d bytes, %v", total, err)
+	}
+	if _, err := Disk(filepath.Join(dir, "absent")); err != nil {
+		t.Error(err)
+	}
+}
