@@ -221,8 +221,9 @@ func TestIdlePartitionsDoNotKeepTheJournal(t *testing.T) {
 	dir := t.TempDir()
 	r, err := open(t, dir)
 	must(t, err)
+	start := time.Now().UnixMilli()
 	for i := range byte(3) {
-		r.append(r.request(i+1, time.Now().UnixMilli(), map[string]float64{"a": 1})) // one partition's alone
+		r.append(r.request(i+1, start+int64(i), map[string]float64{"a": 1})) // one partition's alone
 	}
 	must(t, r.set.Settle(t.Context()))
 	r.stop()

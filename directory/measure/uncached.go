@@ -63,8 +63,10 @@ func timed(wrong *int, ask func() int) time.Duration {
 // resolve asks one by one and counts wrong answers. Whether the directory answers
 // from its caches is nothing it knows of.
 func resolve(d *location.Directory, q questions) (wrong int) {
-	for i, want := range q.want {
-		ids, found, err := d.ResolveID(q.names.at(i))
+	rest := string(q.names)
+	for _, want := range q.want {
+		ids, found, err := d.ResolveID(rest[:nameBytes])
+		rest = rest[nameBytes:]
 		if ids.RW != want || found != (want != 0) || err != nil {
 			wrong++
 		}
