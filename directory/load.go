@@ -50,6 +50,7 @@ func (d *Directory) load() error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	d.lookups.whole.Store(total == 0 && d.lookups.present != nil)
 	d.logger.Info("directory loaded", "series", total, "families", len(d.families.byName))
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"carillon/cuckoo"
 	"carillon/series"
+	"carillon/slab"
 )
 
 // Caches are the sizes of the two caches on the road from a key to its id, as
@@ -34,9 +35,15 @@ func DefaultCaches() Caches { return Caches{Series: 21, Absent: 16} }
 // disk may be slow, and come back with its "absent" after that step. So it notes
 // how often the key's stripe was touched before it read, and may fill the cache
 // only if that has not changed since.
+//
+// A directory that was empty when it was opened has had every series put into present
+// by the step that defined it. Until one finds no room there, what is not in present
+// is no series, and the disk need not be asked: that is whole, and it turns false
+// before the first entry leaves.
 type lookups struct {
 	present *cuckoo.Table // key → series.ID; nil if off
 	absent  *cuckoo.Table // keys that are no series; nil if off
+	whole   atomic.Bool   // all series are in present
 
 	filling sync.Mutex // held by whoever writes to one of the tables
 	touched [touchStripes]atomic.Uint64
@@ -84,7 +91,7 @@ func newTable(bits int, seed uint64) (*cuckoo.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cuckoo.New(make([]uint64, words), config)
+	return cuckoo.New(slab.Words(words), config)
 }
 
 // Lookup finds the id of a key, of which nothing is kept. A key that the disk
@@ -106,6 +113,9 @@ func (d *Directory) find(key series.Key) (series.ID, bool, error) {
 	fingerprint := l.present.KeyString(string(key))
 	if id, ok := l.present.Get(fingerprint); ok {
 		return series.ID(id), true, nil
+	}
+	if l.whole.Load() {
+		return 0, false, nil
 	}
 	if l.absent != nil {
 		if _, ok := l.absent.Get(fingerprint); ok {
@@ -155,8 +165,19 @@ func (l *lookups) define(partition, first int, fresh []newSeries) {
 		if l.absent != nil {
 			l.absent.Delete(fingerprint)
 		}
-		l.present.Put(fingerprint, uint64(series.NewID(partition, uint32(first+i))))
+		l.add(fingerprint, series.NewID(partition, uint32(first+i)))
 	}
+}
+
+// add is called with filling held.
+func (l *lookups) add(fingerprint cuckoo.Key, id series.ID) {
+	if l.whole.Load() {
+		if l.present.Insert(fingerprint, uint64(id)) == nil {
+			return
+		}
+		l.whole.Store(false)
+	}
+	l.present.Put(fingerprint, uint64(id))
 }
 
 func (d *Directory) findOnDisk(key series.Key) (series.ID, bool, error) {

@@ -43,8 +43,37 @@ func TestCachesAreFilledByUse(t *testing.T) {
 	}
 }
 
-func TestDefiningDropsTheNegativeAtOnce(t *testing.T) {
+// openAsking opens a directory that asks the disk, as one does that was not empty.
+func openAsking(t *testing.T) *Directory {
+	t.Helper()
 	d := openMem(t, vfs.NewMem(), 2)
+	d.lookups.whole.Store(false)
+	return d
+}
+
+func TestWhatIsNotThereIsNotAskedOfTheDiskWhileAllIsThere(t *testing.T) {
+	d, err := open(vfs.NewMem(), testDir, 2, Caches{Series: 5, Absent: 5}, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeNow(t, d)
+	keys, unknown := named(t, 500), key(t, series.MetricName, "unknown")
+	define(t, d, keys[:10]...)
+	lookUp(t, d, unknown, false)
+	wantDisk(t, d, 0, 0)
+	for i := 10; i < len(keys); i++ { // soon there is no room for all
+		define(t, d, keys[i])
+		for _, k := range keys[:i+1] {
+			lookUp(t, d, k, true)
+		}
+	}
+	before := d.CacheStats().DiskAbsent
+	lookUp(t, d, unknown, false)
+	wantDisk(t, d, d.CacheStats().DiskFound, before+1)
+}
+
+func TestDefiningDropsTheNegativeAtOnce(t *testing.T) {
+	d := openAsking(t)
 	k := key(t, series.MetricName, "late")
 	lookUp(t, d, k, false)
 	lookUp(t, d, k, false)
@@ -59,7 +88,7 @@ func TestDefiningDropsTheNegativeAtOnce(t *testing.T) {
 // TestSlowNegativeFillIsRefused forces the race: a look-up reads "absent", the
 // key is defined, and only then does the look-up come to fill the cache.
 func TestSlowNegativeFillIsRefused(t *testing.T) {
-	d := openMem(t, vfs.NewMem(), 2)
+	d := openAsking(t)
 	k := key(t, series.MetricName, "raced")
 	d.lookups.afterDisk = func() {
 		d.lookups.afterDisk = nil
@@ -73,7 +102,7 @@ func TestSlowNegativeFillIsRefused(t *testing.T) {
 }
 
 func TestFailedDefinitionChangesNoCache(t *testing.T) {
-	d := openMem(t, vfs.NewMem(), 2)
+	d := openAsking(t)
 	k := keyIn(t, 1, 2, "wrong")
 	lookUp(t, d, k, false)
 	before := d.CacheStats()
