@@ -96,9 +96,6 @@ func (p *Partition) advance(now int64) {
 // journal has them matters, to the subscribers and into the ledger of what was
 // refused.
 func (p *Partition) keep() {
-	if p.out.Kept.Len() > 0 && p.headSince.IsZero() {
-		p.headSince = p.config.Now()
-	}
 	p.out.Kept.Deliver(p.config.Store)
 	if p.out.Completed.Len() > 0 {
 		p.config.Publish(&p.out.Completed)

@@ -89,23 +89,24 @@ func (s *status) points() (total uint64) {
 }
 
 type statusAnswer struct {
-	Version         string             `json:"version"`
-	UptimeSeconds   float64            `json:"uptimeSeconds"`
-	Series          int                `json:"series"`
-	Points          uint64             `json:"points"`
-	PointsPerSecond float64            `json:"pointsPerSecond"`
-	LagSeconds      float64            `json:"lagSeconds"`
-	JournalBytes    int64              `json:"journalBytes"`
-	DirectoryBytes  int64              `json:"directoryBytes"`
-	MemoryBytes     uint64             `json:"memoryBytes"`
-	Received        []receive.Received `json:"received"`
-	Rejected        uint64             `json:"rejected"`
-	Repeated        uint64             `json:"repeated"` // parts of requests that were sent again, and counted once
-	Dropped         []receive.Dropped  `json:"dropped"`
-	Notices         []string           `json:"notices"`
-	Aligned         map[string]uint64  `json:"aligned"` // points by what the quantizer made of them
-	Tiers           []tierStatus       `json:"tiers"`
-	Partitions      []partitionStatus  `json:"partitions"`
+	Version         string                `json:"version"`
+	UptimeSeconds   float64               `json:"uptimeSeconds"`
+	Series          int                   `json:"series"`
+	Points          uint64                `json:"points"`
+	PointsPerSecond float64               `json:"pointsPerSecond"`
+	LagSeconds      float64               `json:"lagSeconds"`
+	JournalBytes    int64                 `json:"journalBytes"`
+	DirectoryBytes  int64                 `json:"directoryBytes"`
+	MemoryBytes     uint64                `json:"memoryBytes"`
+	Received        []receive.Received    `json:"received"`
+	Spellings       receive.SpellingStats `json:"spellings"` // series known by the bytes they are sent as
+	Rejected        uint64                `json:"rejected"`
+	Repeated        uint64                `json:"repeated"` // parts of requests that were sent again, and counted once
+	Dropped         []receive.Dropped     `json:"dropped"`
+	Notices         []string              `json:"notices"`
+	Aligned         map[string]uint64     `json:"aligned"` // points by what the quantizer made of them
+	Tiers           []tierStatus          `json:"tiers"`
+	Partitions      []partitionStatus     `json:"partitions"`
 }
 
 type tierStatus struct {
@@ -133,7 +134,7 @@ func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Version: s.version, UptimeSeconds: now.Sub(s.started).Seconds(),
 		Points: s.points(), PointsPerSecond: math.Float64frombits(s.pointsPerSecond.Load()),
 		DirectoryBytes: s.directory.Bytes(), MemoryBytes: memoryBytes(),
-		Received: s.writer.Received(), Dropped: s.writer.Dropped(),
+		Received: s.writer.Received(), Spellings: s.writer.Spellings(), Dropped: s.writer.Dropped(),
 		Notices: slices.Clone(s.notices), Aligned: make(map[string]uint64),
 	}
 	if a.Notices == nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,12 @@ import (
 	"carillon/server"
 	"carillon/store"
 )
+
+// gcPercent is how much garbage the heap may hold, in per cent of what is in use.
+// The road of a point makes none, and what there is most of lies outside the heap: to
+// collect four times as often as usual costs less than can be measured, and saves a
+// third of the memory at half a million series.
+const gcPercent = 25
 
 func serveCommand() *cobra.Command {
 	var c server.Config
@@ -56,6 +64,9 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
 			c.Ready = func(bound server.Bound) {
 				progress.close()
 				announce(cmd.OutOrStdout(), bound, c)
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(gcPercent)
 			}
 			return server.Run(cmd.Context(), c)
 		},

@@ -150,5 +150,5 @@ func cpuRow(trials []*trial, id string) []figure.Figure {
 }
 
 func (p Population) String() string {
-	return fmt.Sprintf("%d series, %d points each", p.Series, p.Steps+1)
+	return fmt.Sprintf("%d series, %d points each", p.Series, p.Steps+learning)
 }

@@ -20,12 +20,17 @@ type work struct {
 	sequential bool
 }
 
+// learning is by how many steps a server gets to know the series: the first one
+// brings them, and the second one finds them in no cache yet that only what is known
+// gets into. What both take is the cost of new series.
+const learning = 2
+
 // trial is what a server needed for a work.
 type trial struct {
 	peer *peer
 	work work
 
-	newSeries time.Duration // CPU, for the first point of each series
+	newSeries time.Duration // CPU, for the first points of each series, see learning
 	running   time.Duration // CPU, for the other points until it had settled
 	whole     time.Duration // CPU, for the other points until it had ended, everything in its place
 	sending   time.Duration // wall, for the other points until they were acknowledged
@@ -41,7 +46,7 @@ func (t *trial) points() float64 {
 }
 
 func (t *trial) allPoints() float64 {
-	return float64(t.work.population.Series) * float64(t.work.population.Steps+1)
+	return float64(t.work.population.Series) * float64(t.work.population.Steps+learning)
 }
 
 // perPoint and perNewSeries are nanoseconds of CPU time.
@@ -75,7 +80,7 @@ func (r *run) try(ctx context.Context, p *peer, w work) (t *trial, err error) {
 	}()
 	load, err := newLoad(traffic.Config{
 		Series: w.population.Series, Seed: r.Seed, Step: step, Rough: w.rough, Sequential: w.sequential,
-		Start: time.Now().Add(-time.Duration(w.population.Steps+2) * step).Truncate(step),
+		Start: time.Now().Add(-time.Duration(w.population.Steps+learning+1) * step).Truncate(step),
 	}, w.format)
 	if err != nil {
 		return nil, err
@@ -109,17 +114,19 @@ func (r *run) try(ctx context.Context, p *peer, w work) (t *trial, err error) {
 func (r *run) send(ctx context.Context, t *trial, load *load, s *process) (sent traffic.Sum, err error) {
 	target := func() *process { return s }
 	stage := fmt.Sprintf("%s, %d series, %s", t.work.title, t.work.population.Series, s.peer.name)
-	steps := uint64(t.work.population.Steps) + 1
+	steps := uint64(t.work.population.Steps) + learning
 	before, err := s.cpu()
 	if err != nil {
 		return sent, err
 	}
 	var began time.Time
 	for i := range steps {
-		if i == 1 {
+		if i > 0 && i <= learning {
 			if err := s.settle(ctx, r.Scale.Settle); err != nil {
 				return sent, err
 			}
+		}
+		if i == learning {
 			now, err := s.cpu()
 			if err != nil {
 				return sent, err
