@@ -5,13 +5,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
+
+	"carillon/store"
 )
 
 // Collector shows what the partitions do as metrics.
 type Collector struct {
 	set *Set
 
-	aligned, series, sealed, applied, head, repeated, corrupt, bytes, files, buckets *prometheus.Desc
+	aligned, series, sealed, applied, head, repeated, corrupt, bytes, files, buckets, written *prometheus.Desc
 }
 
 // NewCollector makes a collector to register.
@@ -31,12 +33,13 @@ func NewCollector(set *Set) *Collector {
 		bytes:    desc("tier_bytes", "Bytes of page files.", "tier"),
 		files:    desc("tier_files", "Page files.", "tier"),
 		buckets:  desc("tier_buckets", "Buckets in page files.", "tier"),
+		written:  desc("store_written_bytes_total", "Bytes of page files written since the start, by what for: all, over those sealed, is the write amplification.", "for"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.aligned, c.series, c.applied, c.sealed, c.head, c.repeated, c.corrupt, c.bytes, c.files, c.buckets} {
+	for _, d := range []*prometheus.Desc{c.aligned, c.series, c.applied, c.sealed, c.head, c.repeated, c.corrupt, c.bytes, c.files, c.buckets, c.written} {
 		out <- d
 	}
 }
@@ -49,6 +52,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	type tier struct{ bytes, files, buckets float64 }
 	aligned := make(map[string]float64)
 	tiers := make([]tier, len(c.set.tiers))
+	var written store.Written
 	for _, p := range c.set.Stats() {
 		partition := strconv.Itoa(p.Number)
 		send(c.series, prometheus.GaugeValue, float64(p.Series), partition)
@@ -60,6 +64,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		for reason, n := range p.Counts.ByReason() {
 			aligned[reason] += float64(n)
 		}
+		written.Sealed += p.Written.Sealed
+		written.Rolled += p.Written.Rolled
+		written.Merged += p.Written.Merged
 		for i, t := range p.Tiers {
 			tiers[i].bytes += float64(t.Bytes)
 			tiers[i].files += float64(t.Files)
@@ -69,6 +76,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for reason, n := range aligned {
 		send(c.aligned, prometheus.CounterValue, n, reason)
 	}
+	send(c.written, prometheus.CounterValue, float64(written.Sealed), "sealing")
+	send(c.written, prometheus.CounterValue, float64(written.Rolled), "rollup")
+	send(c.written, prometheus.CounterValue, float64(written.Merged), "merging")
 	for i, t := range tiers {
 		name := model.Duration(c.set.tiers[i].Resolution).String()
 		send(c.bytes, prometheus.GaugeValue, t.bytes, name)

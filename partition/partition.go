@@ -23,6 +23,7 @@ import (
 const (
 	tickEvery   = time.Second      // completion, sealing and maintenance are looked at this often
 	retryWindow = 10 * time.Minute // a request sent again within it counts once
+	sealStrip   = 16               // buckets a series; files of shorter strips take more space, and merging them more work
 )
 
 // Config is what a partition is made of.
@@ -41,7 +42,7 @@ type Config struct {
 	Publish func(completed *quantize.Batch)
 
 	SealEvery   time.Duration // everything is sealed when the first message after the last seal is this old,
-	SealBuckets int           // or when the head holds this many buckets
+	SealBuckets int           // or when it holds this many buckets, and sealStrip a series
 }
 
 // Partition owns one partition. Its loop's goroutine owns every field below
@@ -93,6 +94,7 @@ type Stats struct {
 	RepeatedParts uint64 // parts of requests that were sent again
 	Corrupt       uint64 // journal messages that could not be decoded
 	Tiers         []store.TierStats
+	Written       store.Written
 }
 
 // Open prepares a partition: it checks that store and journal belong together
@@ -245,7 +247,7 @@ func (p *Partition) tick() error {
 	p.advance(now.UnixMilli())
 	p.config.Store.Maintain(now.UnixMilli())
 	p.snapshot()
-	full := p.config.Store.HeadBuckets() >= p.config.SealBuckets
+	full := p.config.Store.HeadBuckets() >= max(p.config.SealBuckets, sealStrip*p.quantizer.Series())
 	aged := !p.headSince.IsZero() && now.Sub(p.headSince) >= p.config.SealEvery
 	if full || aged {
 		return p.seal()
@@ -292,6 +294,6 @@ func (p *Partition) snapshot() {
 		Number: p.config.Number, Series: p.quantizer.Series(),
 		Sealed:      p.config.Store.Sealed(),
 		HeadBuckets: p.config.Store.HeadBuckets(), Counts: p.quantizer.Counts(),
-		RepeatedParts: p.retries.repeated, Corrupt: p.corrupt, Tiers: p.config.Store.Stats(),
+		RepeatedParts: p.retries.repeated, Corrupt: p.corrupt, Tiers: p.config.Store.Stats(), Written: p.config.Store.Written(),
 	})
 }

@@ -170,11 +170,13 @@ func open(ctx context.Context, c Config) (*parts, error) {
 func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 	finest, coarsest := c.Tiers[0], c.Tiers[len(c.Tiers)-1]
 	var opened []*partition.Partition
+	merging := make(chan struct{}, 1) // the partitions take turns
 	for i := range count {
 		s, err := store.Open(store.Config{
 			Dir: p.data.store(i), Tiers: c.Tiers,
 			Kind:          func(number uint32) series.Kind { return p.directory.Kind(series.NewID(i, number)) },
 			SyncDirectory: p.directory.Sync,
+			Merging:       merging,
 			Logger:        c.Logger,
 		})
 		if err != nil {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -10,30 +9,31 @@ import (
 	"carillon/store/page"
 )
 
-const writeBufferBytes = 16 << 10
-
-// fileWriter writes one page file, front to back. The index, 28 bytes a page, is
-// kept until the end; everything else goes out as it comes.
+// fileWriter writes one page file, front to back. The index, 32 bytes a page, is kept
+// until the end, and the page that is being built; everything else goes out as it
+// comes.
 type fileWriter struct {
 	path     string
 	sequence uint64
 	out      File
-	buf      *bufio.Writer
 	err      error // the first one of out; whatever follows is not tried
 
 	footer
+	encoder *page.Encoder // shared with other files
+	builder page.Builder
+	entry   indexEntry // of the page that is being built
 	offset  uint64
 	crc     uint32
 	index   []indexEntry
-	scratch []byte
+	number  uint32 // of the last series
 }
 
-func createFile(fs FS, path string, sequence uint64, meta footer) (*fileWriter, error) {
+func createFile(fs FS, path string, sequence uint64, meta footer, encoder *page.Encoder) (*fileWriter, error) {
 	out, err := fs.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("creating %s: %w", path, err)
 	}
-	w := &fileWriter{path: path, sequence: sequence, out: out, buf: bufio.NewWriterSize(out, writeBufferBytes), footer: meta}
+	w := &fileWriter{path: path, sequence: sequence, out: out, footer: meta, encoder: encoder}
 	header := append([]byte(nil), headerMagic...)
 	header = binary.LittleEndian.AppendUint32(header, formatVersion)
 	header = binary.LittleEndian.AppendUint32(header, 0)
@@ -47,7 +47,7 @@ func (w *fileWriter) write(data []byte) {
 	}
 	w.crc = crc32.Update(w.crc, castagnoli, data)
 	w.offset += uint64(len(data))
-	_, w.err = w.buf.Write(data)
+	_, w.err = w.out.Write(data)
 }
 
 func (w *fileWriter) failure() error {
@@ -57,48 +57,79 @@ func (w *fileWriter) failure() error {
 	return nil
 }
 
-// add appends the buckets of a series: one a segment, sorted by time, all in the
-// file's window. Series come in ascending order, and one may come in pieces.
-func (w *fileWriter) add(number uint32, buckets []bucket.Bucket) error {
+// addBuckets appends the buckets of a series: one a segment, sorted by time, all in
+// the file's window. Series come in ascending order, and one may come in pieces.
+func (w *fileWriter) addBuckets(number uint32, buckets []bucket.Bucket) error {
 	for len(buckets) > 0 && w.err == nil {
 		n := min(len(buckets), page.MaxBuckets)
-		w.addPage(number, buckets[:n])
+		w.begin(number, n, buckets[0].FirstTime, buckets[n-1].FirstTime)
+		w.builder.AddBuckets(w.encoder, number, buckets[:n])
+		w.end()
 		buckets = buckets[n:]
 	}
 	return w.failure()
 }
 
-func (w *fileWriter) addPage(number uint32, buckets []bucket.Bucket) {
-	first := buckets[0].Start(w.resolution)
-	last := buckets[len(buckets)-1].Start(w.resolution)
-	if len(w.index) == 0 {
+// addSamples is addBuckets for buckets of one sample, or one staleness marker, each.
+func (w *fileWriter) addSamples(number uint32, samples columns) error {
+	for samples.len() > 0 && w.err == nil {
+		n := min(samples.len(), page.MaxBuckets)
+		w.begin(number, n, samples.times[0], samples.times[n-1])
+		w.builder.AddSamples(w.encoder, number, samples.times[:n], samples.values[:n])
+		w.end()
+		samples = samples.slice(n, samples.len())
+	}
+	return w.failure()
+}
+
+// begin accounts for a strip of n buckets.
+func (w *fileWriter) begin(number uint32, n int, from, to int64) {
+	first, last := bucket.Floor(from, w.resolution), bucket.Floor(to, w.resolution)
+	if w.buckets == 0 {
 		w.first, w.last = first, last
 	}
-	w.first, w.last = min(w.first, first), max(w.last, last)
-	if len(w.index) == 0 || w.index[len(w.index)-1].number != number {
+	if w.buckets == 0 || w.number != number {
 		w.series++
 	}
-	w.pages++
-	w.buckets += uint64(len(buckets))
+	w.first, w.last = min(w.first, first), max(w.last, last)
+	w.buckets += uint64(n)
+	w.number = number
 
-	w.scratch = page.Append(w.scratch[:0], buckets)
-	w.index = append(w.index, indexEntry{
-		offset: w.offset, number: number, length: uint32(len(w.scratch)), count: uint32(len(buckets)),
-		first: uint32((first - w.window) / w.resolution), last: uint32((last - w.window) / w.resolution),
-	})
-	w.write(w.scratch)
+	e := &w.entry
+	inFirst, inLast := uint32((first-w.window)/w.resolution), uint32((last-w.window)/w.resolution)
+	if w.builder.Len() == 0 {
+		*e = indexEntry{offset: w.offset, low: number, first: inFirst, last: inLast}
+	}
+	e.high = number
+	e.count += uint32(n)
+	e.first, e.last = min(e.first, inFirst), max(e.last, inLast)
+}
+
+// end writes the page if it has become long enough.
+func (w *fileWriter) end() {
+	if w.builder.Len() >= pageBytes {
+		w.endPage()
+	}
+}
+
+func (w *fileWriter) endPage() {
+	data := w.builder.Finish()
+	w.entry.length = uint32(len(data))
+	w.index = append(w.index, w.entry)
+	w.pages++
+	w.write(data)
 }
 
 // finish writes what stands behind the pages, and makes the file durable. The
 // file is closed in any case.
 func (w *fileWriter) finish() error {
+	if w.builder.Len() > 0 {
+		w.endPage()
+	}
 	w.writeIndex()
-	tail := w.footer.append(w.scratch[:0])
+	tail := w.footer.append(nil)
 	w.write(tail)
 	w.write(append(binary.LittleEndian.AppendUint32(tail[:0], w.crc), footerMagic...))
-	if w.err == nil {
-		w.err = w.buf.Flush()
-	}
 	if w.err == nil {
 		w.err = w.out.Sync()
 	}
@@ -110,15 +141,15 @@ func (w *fileWriter) finish() error {
 
 func (w *fileWriter) writeIndex() {
 	w.footer.index = w.offset
-	var sparse []byte
+	var block, sparse []byte
 	for at := 0; at < len(w.index); at += blockEntries {
-		block := w.scratch[:0]
-		for _, e := range w.index[at:min(at+blockEntries, len(w.index))] {
+		entries := w.index[at:min(at+blockEntries, len(w.index))]
+		block = block[:0]
+		for _, e := range entries {
 			block = e.append(block)
 		}
 		w.write(binary.LittleEndian.AppendUint32(block, checksum(block)))
-		sparse = binary.LittleEndian.AppendUint32(sparse, w.index[at].number)
-		w.scratch = block
+		sparse = binary.LittleEndian.AppendUint32(sparse, entries[len(entries)-1].high)
 	}
 	w.sparse = w.offset
 	w.sparseCRC = checksum(sparse)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"slices"
 
 	"carillon/bucket"
@@ -64,6 +65,51 @@ func (f *fold) push(b *bucket.Bucket) {
 	f.acc = append(f.acc, *b)
 }
 
+// addSamples lays samples, sorted and no two of one time, behind what is there, as add
+// does: to the very bits, but several times as fast.
+func (f *fold) addSamples(samples columns) {
+	for samples.len() > 0 {
+		first := bucket.Of(samples.times[0], samples.values[0])
+		f.push(&first)
+		b := &f.acc[len(f.acc)-1]
+		end := b.Start(f.resolution) + f.resolution
+		n := 1
+		for b.Count > 0 && n < samples.len() && samples.times[n] < end && math.Float64bits(samples.values[n]) != bucket.StaleNaN {
+			n++
+		}
+		mergeSamples(f.kind, b, samples.slice(1, n))
+		samples = samples.slice(n, samples.len())
+	}
+}
+
+// mergeSamples merges samples, all behind those of a bucket that has some, one by one:
+// it is bucket.Merge with what that needs not be told left out.
+func mergeSamples(kind series.Kind, b *bucket.Bucket, samples columns) {
+	if samples.len() == 0 {
+		return
+	}
+	count, sum, m2, least, most, last, resets := float64(b.Count), b.Sum, b.M2, b.Min, b.Max, b.Last, b.Resets
+	for _, x := range samples.values {
+		if kind == series.Counter && x < last {
+			resets += last
+		}
+		delta := x - sum/count
+		m2 += delta * delta * count / (count + 1)
+		count++
+		sum += x
+		if x < least || math.IsNaN(least) {
+			least = x
+		}
+		if x > most || math.IsNaN(most) {
+			most = x
+		}
+		last = x
+	}
+	b.Count += uint64(samples.len())
+	b.Sum, b.M2, b.Min, b.Max, b.Last, b.Resets = sum, m2, least, most, last, resets
+	b.LastTime = samples.times[samples.len()-1]
+}
+
 // drop takes out the segments that are in buckets too; both are sorted.
 func (f *fold) drop(buckets []bucket.Bucket) {
 	f.acc = slices.DeleteFunc(f.acc, func(b bucket.Bucket) bool { return has(buckets, b.Start(f.resolution), f.resolution) })
@@ -73,6 +119,48 @@ func (f *fold) drop(buckets []bucket.Bucket) {
 func has(buckets []bucket.Bucket, start, resolution int64) bool {
 	i := from(buckets, start)
 	return i < len(buckets) && buckets[i].FirstTime < start+resolution
+}
+
+// ladder makes the buckets of coarser tiers, each from those of the finer one. So a
+// seal and a view, which know the same samples, come to the same bits.
+type ladder struct{ rungs []fold } // by tier
+
+func newLadder(tiers []Tier) *ladder {
+	l := &ladder{rungs: make([]fold, len(tiers))}
+	for i, t := range tiers {
+		l.rungs[i].resolution = t.Resolution.Milliseconds()
+	}
+	return l
+}
+
+func (l *ladder) reset(kind series.Kind) {
+	for i := range l.rungs {
+		l.rungs[i].reset(kind, l.rungs[i].resolution)
+	}
+}
+
+// climb fills the rungs above one from it, up to top.
+func (l *ladder) climb(from, top int) {
+	for i := from + 1; i <= top; i++ {
+		l.rungs[i].add(l.rungs[i-1].acc, false)
+	}
+}
+
+// buckets makes coarser buckets of finest ones, sorted by segment, for the tiers up to
+// top.
+func (l *ladder) buckets(kind series.Kind, fine []bucket.Bucket, top int) {
+	l.reset(kind)
+	l.rungs[0].add(fine, false)
+	l.climb(0, top)
+}
+
+// samples makes coarser buckets of samples, sorted and at most one a segment of the
+// finest tier. The finest rung stays empty: there they are what they were. There are
+// at least two tiers.
+func (l *ladder) samples(kind series.Kind, samples columns) {
+	l.reset(kind)
+	l.rungs[1].addSamples(samples)
+	l.climb(1, len(l.rungs)-1)
 }
 
 // from is the index of the first bucket at or after time.

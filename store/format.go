@@ -13,19 +13,20 @@ import (
 const (
 	headerMagic   = "carpages"
 	footerMagic   = "segaprac"
-	formatVersion = 1
+	formatVersion = 2
 
 	headerBytes  = 16
-	entryBytes   = 28
+	entryBytes   = 32
 	blockEntries = 64 // index entries a block
 	crcBytes     = 4  // after each block
 	blockBytes   = blockEntries*entryBytes + crcBytes
 	footerBytes  = 100
 	sealedBytes  = footerBytes - 16 // of the footer, under its own checksum
 
-	// maxPageBytes bounds what is read on the word of an index entry. A bucket has
-	// eleven columns, none of which takes more than twelve bytes.
-	maxPageBytes = page.MaxBuckets*11*12 + 4096
+	// A page ends with the strip by which it is that long.
+	pageBytes = 8 << 10
+	// maxPageBytes bounds what is read on the word of an index entry.
+	maxPageBytes = pageBytes + page.MaxStripBytes + 64
 )
 
 // ErrCorrupt is wrapped by what is wrong with a file's contents.
@@ -42,15 +43,15 @@ func checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
 // indexEntry says where one page is and what it holds.
 type indexEntry struct {
 	offset      uint64 // of the page in the file
-	number      uint32 // of the series
-	length      uint32 // bytes of the page
+	low, high   uint32 // numbers of its first and its last series
+	length      uint32 // bytes
 	count       uint32 // buckets
 	first, last uint32 // segments, counted from the start of the file's window
 }
 
 func (e *indexEntry) append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, e.offset)
-	for _, v := range [...]uint32{e.number, e.length, e.count, e.first, e.last} {
+	for _, v := range [...]uint32{e.low, e.high, e.length, e.count, e.first, e.last} {
 		dst = binary.LittleEndian.AppendUint32(dst, v)
 	}
 	return dst
@@ -59,8 +60,8 @@ func (e *indexEntry) append(dst []byte) []byte {
 func decodeEntry(data []byte) indexEntry {
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(data[at:]) }
 	return indexEntry{
-		offset: binary.LittleEndian.Uint64(data), number: u32(8), length: u32(12),
-		count: u32(16), first: u32(20), last: u32(24),
+		offset: binary.LittleEndian.Uint64(data), low: u32(8), high: u32(12), length: u32(16),
+		count: u32(20), first: u32(24), last: u32(28),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"carillon/bucket"
+	"carillon/store/page"
 )
 
 // TestVerify flips each bit of each byte of each file in turn: verify finds all.
@@ -44,8 +45,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestCorruptRead: a damaged page is an error that names the file, and its
-// neighbours are still read.
+// TestCorruptRead: a damaged page is an error that names the file, and the other pages
+// are still read.
 func TestCorruptRead(t *testing.T) {
 	fs := newMemFS()
 	s, err := newStore(testConfig(fs, testTiers(t, "10s:1d")))
@@ -53,9 +54,12 @@ func TestCorruptRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = stop(s) }()
-	for number := range uint32(2) {
-		b := bucket.Of(scriptStart, 1)
-		s.Add(number, &b)
+	const many = 2000
+	for i := range int64(many) {
+		for number := range uint32(2) { // of odd values: a page each
+			b := bucket.Of(bucket.Floor(scriptStart, day)+i*10*second, math.Sqrt(float64(i)))
+			s.Add(number, &b)
+		}
 	}
 	if err := s.Seal(scriptStart, 1, none); err != nil {
 		t.Fatal(err)
@@ -69,8 +73,8 @@ func TestCorruptRead(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a damaged page: %v", err)
 	}
-	if got, err := view.Read(1, 0, 0, math.MaxInt64, nil); err != nil || len(got) != 1 {
-		t.Errorf("its neighbour: %v, %v", got, err)
+	if got, err := view.Read(1, 0, 0, math.MaxInt64, nil); err != nil || len(got) != many {
+		t.Errorf("its neighbour: %d buckets, %v", len(got), err)
 	}
 }
 
@@ -81,7 +85,7 @@ func TestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	const window = 100 * day
-	w, err := createFile(fs, "/f", 1, footer{resolution: 10 * second, window: window})
+	w, err := createFile(fs, "/f", 1, footer{resolution: 10 * second, window: window}, new(page.Encoder))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +100,7 @@ func TestFile(t *testing.T) {
 		return buckets
 	}
 	for number := uint32(0); number < 600; number += 2 {
-		if err := w.add(number, of(number)); err != nil {
+		if err := w.addBuckets(number, of(number)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -107,21 +111,52 @@ func TestFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := newCursor(f)
+	c := newCursor(f, new(page.Decoder))
 	for i := range uint32(700) {
 		number := i * 391 % 700
 		var want []bucket.Bucket
 		if number%2 == 0 && number < 600 {
 			want = of(number)
 		}
-		got, err := c.series(number, 0, math.MaxInt64, nil)
+		got, err := c.buckets(number, 0, math.MaxInt64, nil)
 		if err != nil || !cmp.Equal(got, want) {
 			t.Fatalf("series %d: %d buckets, not %d; %v", number, len(got), len(want), err)
 		}
-		got, err = c.series(number, window+5000*10*second, window+5002*10*second, nil)
+		got, err = c.buckets(number, window+5000*10*second, window+5002*10*second, nil)
 		if err != nil || len(want) > 5000 && !cmp.Equal(got, want[5000:5002]) || len(want) < 5000 && len(got) > 0 {
 			t.Fatalf("part of series %d: %d buckets; %v", number, len(got), err)
 		}
+	}
+}
+
+// TestReadingAllocatesNothing: neither does finding a series, nor reading it into
+// memory that is large enough.
+func TestReadingAllocatesNothing(t *testing.T) {
+	s, err := newStore(testConfig(newMemFS(), testTiers(t, "10s:1d")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stop(s) }()
+	const numbers = 2000
+	for number := range uint32(numbers) {
+		s.AddSamples([]uint32{number, number}, []int64{scriptStart, scriptStart + 10*second}, []float64{1, float64(number)})
+	}
+	if err := s.Seal(scriptStart, 1, none); err != nil {
+		t.Fatal(err)
+	}
+	drive(s)
+	r := newReader(s.current.files)
+	samples := columns{make([]int64, 0, 8), make([]float64, 0, 8)}
+	all := func() {
+		for number := range uint32(numbers) {
+			var ok bool
+			if samples, ok, err = r.samples(0, number, 0, math.MaxInt64, samples.slice(0, 0)); err != nil || !ok || samples.len() != 2 {
+				t.Fatalf("series %d: %v, %v, %v", number, samples, ok, err)
+			}
+		}
+	}
+	if n := testing.AllocsPerRun(5, all); n > 0 {
+		t.Errorf("reading %d series allocates %v times", numbers, n)
 	}
 }
 
@@ -153,12 +188,12 @@ func sealedUp(data []byte) []byte {
 func FuzzFile(f *testing.F) {
 	dir := f.TempDir()
 	path := filepath.Join(dir, "seed")
-	w, err := createFile(OS{}, path, 1, footer{resolution: 10 * second})
+	w, err := createFile(OS{}, path, 1, footer{resolution: 10 * second}, new(page.Encoder))
 	if err != nil {
 		f.Fatal(err)
 	}
 	for number := range uint32(blockEntries + 2) {
-		if err := w.add(number, []bucket.Bucket{bucket.Of(int64(number), 1)}); err != nil {
+		if err := w.addBuckets(number, []bucket.Bucket{bucket.Of(int64(number), 1)}); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -181,9 +216,9 @@ func FuzzFile(f *testing.F) {
 				continue
 			}
 			_ = report.file(fs, "/f", listedFile{1, file.size, file.crc}, file.resolution)
-			c := newCursor(file)
+			c := newCursor(file, new(page.Decoder))
 			for number := range uint32(4) {
-				_, _ = c.series(number, minTime, maxTime, nil)
+				_, _ = c.buckets(number, minTime, maxTime, nil)
 			}
 		}
 	})

@@ -8,10 +8,17 @@ import (
 	"carillon/bucket"
 )
 
-// mergeFiles is how many files of one tier, window and level become one of the
-// next level. So a window has fewer than that many a level, and what is written
-// is written again once a level.
-const mergeFiles = 8
+// Files are merged because a seal brings each series only a few buckets: strips that
+// short take more bytes a bucket, and a query would have to look into many files. But
+// whatever is merged is written again. So files of one tier, window and level become
+// one of the next level when that makes strips of fullStrip buckets, which another
+// merge would hardly make smaller; files with such strips are left alone. Before that,
+// and after, only mergeMost of them are merged, which bounds how many there are.
+const (
+	mergeLeast = 3
+	mergeMost  = 64
+	fullStrip  = 720 // buckets: two hours of 10 s
+)
 
 // merge merges one run of files, if there is one that is due.
 func (w *worker) merge() (bool, error) {
@@ -21,7 +28,11 @@ func (w *worker) merge() (bool, error) {
 		if run == nil {
 			continue
 		}
+		if !w.begin() {
+			return false, nil
+		}
 		done, err := w.mergeRun(current, tier, run)
+		w.end()
 		if err != nil {
 			return false, fmt.Errorf("merging %d files of tier %s: %w", len(run), w.config.Tiers[tier], err)
 		}
@@ -30,22 +41,64 @@ func (w *worker) merge() (bool, error) {
 	return false, nil
 }
 
-// due finds mergeFiles neighbours of one window and level. Files of other windows
-// may stand between them: they have no segment in common.
+// begin tells whether the store may merge now, beside those it shares Config.Merging
+// with. If not, the next poke of Maintain asks again.
+func (w *worker) begin() bool {
+	if w.config.Merging == nil {
+		return true
+	}
+	select {
+	case w.config.Merging <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *worker) end() {
+	if w.config.Merging != nil {
+		<-w.config.Merging
+	}
+}
+
+// stripBuckets is how many buckets a series of the file has.
+func (f *file) stripBuckets() uint64 { return f.buckets / f.series }
+
+// due finds neighbours of one window and level that are worth merging. Files of other
+// windows may stand between them: they have no segment in common.
 func due(files []*file) []*file {
-	runs := make(map[int64][]*file) // by window
+	runs := make(map[int64]*mergeRun) // by window
 	for _, f := range files {
 		run := runs[f.window]
-		if len(run) > 0 && run[0].level != f.level {
-			run = nil
+		if run == nil {
+			run = new(mergeRun)
+			runs[f.window] = run
 		}
-		run = append(run, f)
-		if len(run) == mergeFiles {
-			return run
+		if run.add(f) {
+			return run.files
 		}
-		runs[f.window] = run
 	}
 	return nil
+}
+
+// mergeRun is neighbours that may become one file.
+type mergeRun struct {
+	files   []*file
+	buckets uint64 // of a series
+}
+
+// add takes the next file, in place of the run if it does not belong to it, and tells
+// whether the run is due.
+func (r *mergeRun) add(f *file) bool {
+	full := f.stripBuckets() >= fullStrip
+	if len(r.files) > 0 {
+		if first := r.files[0]; first.level != f.level || full != (first.stripBuckets() >= fullStrip) {
+			*r = mergeRun{}
+		}
+	}
+	r.files = append(r.files, f)
+	r.buckets += f.stripBuckets()
+	return len(r.files) == mergeMost || !full && len(r.files) >= mergeLeast && r.buckets >= fullStrip
 }
 
 // mergeRun puts the outcome in the run's place. It gives up, and reports false,
@@ -65,30 +118,18 @@ func (w *worker) mergeRun(current *version, tier int, run []*file) (bool, error)
 	at := slices.Index(next.files[tier], run[0])
 	next.files[tier] = slices.DeleteFunc(next.files[tier], func(f *file) bool { return slices.Contains(run, f) })
 	next.files[tier] = slices.Insert(next.files[tier], at, made[tier]...)
+	w.store.written.merged.Add(sizeOf(made))
 	return true, w.commit(next, made, false)
 }
 
 func (w *worker) mergeSeries(tier int, run []*file, horizon int64, out *output) (bool, error) {
-	files := make([][]*file, tier+1)
-	files[tier] = run
-	r := newReader(files)
-	var m merging
+	m := newMerging(w.config, tier, run, horizon, out)
 	for number := uint32(0); !w.closing(); number++ {
-		n, ok, err := r.next(tier, number, horizon, math.MaxInt64)
+		n, ok, err := m.reader.next(tier, number, horizon, math.MaxInt64)
 		if err != nil || !ok {
 			return true, err
 		}
-		m.reset(w.config, tier, n)
-		for _, f := range run {
-			if r.buckets, err = r.cursor(f).series(n, horizon, math.MaxInt64, r.buckets[:0]); err != nil {
-				return false, err
-			}
-			m.add(r.buckets, f.replaces)
-		}
-		if err := out.add(tier, true, n, m.replacing.acc); err != nil {
-			return false, err
-		}
-		if err := out.add(tier, false, n, m.adding.acc); err != nil {
+		if err := m.series(n); err != nil {
 			return false, err
 		}
 		if number = n; number == math.MaxUint32 {
@@ -109,9 +150,56 @@ func (w *worker) closing() bool {
 // its place, so a segment goes to the file that replaces if any of the run did,
 // else to the one that merges. No segment is in both.
 type merging struct {
+	config  Config
+	tier    int
+	run     []*file
+	horizon int64
+	out     *output
+	reader  *reader
+	alike   bool // all files of the run replace, or none does
+
+	samples           columns
 	replacing, adding fold
 	inReplacing       []bucket.Bucket // scratch
 	inAdding          []bucket.Bucket
+}
+
+func newMerging(config Config, tier int, run []*file, horizon int64, out *output) *merging {
+	files := make([][]*file, tier+1)
+	files[tier] = run
+	differs := func(f *file) bool { return f.replaces != run[0].replaces }
+	return &merging{
+		config: config, tier: tier, run: run, horizon: horizon, out: out,
+		reader: newReader(files), alike: !slices.ContainsFunc(run, differs),
+	}
+}
+
+// series merges one series: as columns if it has nothing but samples in order.
+func (m *merging) series(number uint32) error {
+	if m.alike {
+		var ok bool
+		var err error
+		m.samples, ok, err = m.reader.samples(m.tier, number, m.horizon, math.MaxInt64, m.samples.slice(0, 0))
+		if err != nil {
+			return err
+		}
+		if ok {
+			return m.out.addSamples(m.tier, m.run[0].replaces, number, m.samples)
+		}
+	}
+	m.reset(m.config, m.tier, number)
+	for _, f := range m.run {
+		buckets, err := m.reader.cursor(f).buckets(number, m.horizon, math.MaxInt64, m.reader.scratch[:0])
+		if err != nil {
+			return err
+		}
+		m.reader.scratch = buckets
+		m.add(buckets, f.replaces)
+	}
+	if err := m.out.addBuckets(m.tier, true, number, m.replacing.acc); err != nil {
+		return err
+	}
+	return m.out.addBuckets(m.tier, false, number, m.adding.acc)
 }
 
 func (m *merging) reset(config Config, tier int, number uint32) {

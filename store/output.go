@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"carillon/bucket"
+	"carillon/store/page"
 )
 
 // windowSegments is how many segments a file may span: a day of 10 s, thirty days
@@ -21,6 +22,14 @@ type output struct {
 	level    uint8
 	sequence uint64 // of the next file
 	writers  map[outputKey]*fileWriter
+	recent   [MaxTiers]recentWriter // by tier: what comes next mostly goes there too
+	encoder  page.Encoder
+}
+
+// recentWriter is the one that a tier's last buckets went to.
+type recentWriter struct {
+	key    outputKey
+	writer *fileWriter
 }
 
 type outputKey struct {
@@ -33,19 +42,16 @@ func newOutput(config Config, level uint8, sequence uint64) *output {
 	return &output{config: config, level: level, sequence: sequence, writers: make(map[outputKey]*fileWriter)}
 }
 
-// add appends buckets of a series, sorted, one a segment. Series come in ascending
-// order, and the pieces of one in ascending time.
-func (o *output) add(tier int, replaces bool, number uint32, buckets []bucket.Bucket) error {
-	resolution := o.config.Tiers[tier].Resolution.Milliseconds()
-	length := windowSegments * resolution
+// addBuckets appends buckets of a series, sorted, one a segment. Series come in
+// ascending order, and the pieces of one in ascending time.
+func (o *output) addBuckets(tier int, replaces bool, number uint32, buckets []bucket.Bucket) error {
 	for len(buckets) > 0 {
-		window := bucket.Floor(buckets[0].FirstTime, length)
-		n := from(buckets, window+length)
-		w, err := o.writer(outputKey{tier, replaces, window}, resolution)
+		w, end, err := o.writer(tier, replaces, buckets[0].FirstTime)
 		if err != nil {
 			return err
 		}
-		if err := w.add(number, buckets[:n]); err != nil {
+		n := from(buckets, end)
+		if err := w.addBuckets(number, buckets[:n]); err != nil {
 			return err
 		}
 		buckets = buckets[n:]
@@ -53,14 +59,44 @@ func (o *output) add(tier int, replaces bool, number uint32, buckets []bucket.Bu
 	return nil
 }
 
-func (o *output) writer(key outputKey, resolution int64) (*fileWriter, error) {
-	if w := o.writers[key]; w != nil {
-		return w, nil
+// addSamples is addBuckets for buckets of one sample, or one staleness marker, each.
+func (o *output) addSamples(tier int, replaces bool, number uint32, samples columns) error {
+	for samples.len() > 0 {
+		w, end, err := o.writer(tier, replaces, samples.times[0])
+		if err != nil {
+			return err
+		}
+		part := samples.within(samples.times[0], end)
+		if err := w.addSamples(number, part); err != nil {
+			return err
+		}
+		samples = samples.slice(part.len(), samples.len())
 	}
+	return nil
+}
+
+// writer is where buckets from a time on go, until the end of its window.
+func (o *output) writer(tier int, replaces bool, time int64) (w *fileWriter, end int64, err error) {
+	resolution := o.config.Tiers[tier].Resolution.Milliseconds()
+	length := windowSegments * resolution
+	key := outputKey{tier, replaces, bucket.Floor(time, length)}
+	recent := &o.recent[tier]
+	if recent.writer == nil || recent.key != key {
+		if w = o.writers[key]; w == nil {
+			if w, err = o.create(key, resolution); err != nil {
+				return nil, 0, err
+			}
+		}
+		*recent = recentWriter{key, w}
+	}
+	return recent.writer, key.window + length, nil
+}
+
+func (o *output) create(key outputKey, resolution int64) (*fileWriter, error) {
 	path := filePath(o.config.Dir, o.config.Tiers[key.tier], o.sequence)
 	w, err := createFile(o.config.FS, path, o.sequence, footer{
 		resolution: resolution, window: key.window, replaces: key.replaces, level: o.level,
-	})
+	}, &o.encoder)
 	if w != nil {
 		o.sequence++
 		o.writers[key] = w
@@ -102,6 +138,16 @@ func (o *output) finish() ([][]*file, error) {
 		}
 	}
 	return made, nil
+}
+
+// sizeOf is how many bytes files take.
+func sizeOf(made [][]*file) (bytes int64) {
+	for _, files := range made {
+		for _, f := range files {
+			bytes += f.size
+		}
+	}
+	return bytes
 }
 
 func (o *output) finishFile(key outputKey) (*file, error) {

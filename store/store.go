@@ -11,6 +11,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"carillon/bucket"
@@ -32,8 +33,11 @@ type Config struct {
 	SyncDirectory func() error
 
 	RollupDelay time.Duration // 0 means DefaultRollupDelay
-	FS          FS            // nil means OS
-	Logger      *slog.Logger
+	// Merging bounds the memory and the cores that merging files takes: of the stores
+	// that share the channel as many do it at once as it holds. Nil sets no bound.
+	Merging chan struct{}
+	FS      FS // nil means OS
+	Logger  *slog.Logger
 }
 
 // Store is one partition's buckets.
@@ -54,6 +58,8 @@ type Store struct {
 	ticks     chan int64    // of Maintain; at most one waits
 	committed chan struct{} // of Committed
 	stopped   chan struct{} // closed when the worker has returned
+
+	written written
 
 	mu      sync.Mutex
 	current *version
@@ -183,6 +189,21 @@ func (s *Store) Stats() []TierStats {
 		}
 	}
 	return stats
+}
+
+// Written is how many bytes of page files were written since Open, and for what. All
+// of it, over what is sealed, is the write amplification.
+type Written struct {
+	Sealed int64 // from memory to the finest tier
+	Rolled int64 // from the finest tier to coarser ones
+	Merged int64 // from files to larger ones
+}
+
+type written struct{ sealed, rolled, merged atomic.Int64 }
+
+// Written sums up what was written. Any goroutine.
+func (s *Store) Written() Written {
+	return Written{Sealed: s.written.sealed.Load(), Rolled: s.written.rolled.Load(), Merged: s.written.merged.Load()}
 }
 
 // Bytes is the size of all live files. Any goroutine.

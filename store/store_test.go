@@ -125,7 +125,7 @@ func TestMergeFiles(t *testing.T) {
 	}
 	defer func() { _ = stop(s) }()
 	m := newNaive(tiers)
-	const seals = mergeFiles * mergeFiles * 2
+	const seals = 2*mergeMost + 2
 	for i := range int64(seals) {
 		for number := range uint32(3) {
 			for _, time := range []int64{100*day + i*minute, 100*day - i*minute, 89*day - i*minute} {
@@ -143,7 +143,7 @@ func TestMergeFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, tier := range s.Stats() {
-		if tier.Files >= 8*mergeFiles {
+		if tier.Files >= 2*mergeMost {
 			t.Errorf("tier %d has %d files after %d seals", i, tier.Files, seals)
 		}
 	}

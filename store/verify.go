@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/bucket"
+	"carillon/store/page"
 )
 
 // Report is what Verify read and what is wrong with it.
@@ -81,36 +82,26 @@ func (r *Report) file(fs FS, path string, listed listedFile, resolution int64) e
 
 // pages reads every page and holds it against the index and the footer.
 func (r *Report) pages(f *file) error {
-	c := newCursor(f)
-	seen := footer{}
+	c := newCursor(f, new(page.Decoder))
+	var seen sums
 	offset := uint64(headerBytes)
-	var previous indexEntry
-	var buckets []bucket.Bucket
 	for position := range f.pages {
-		e, err := c.entry(position)
-		if err != nil {
+		if err := c.load(position); err != nil {
 			return err
 		}
-		if e.offset != offset {
+		if c.entry.offset != offset {
 			return corrupt("page %d is not where the one before ends", position)
 		}
-		if position > 0 && (e.number < previous.number || e.number == previous.number && e.first <= previous.last) {
-			return corrupt("page %d is out of order", position)
-		}
-		if buckets, err = c.read(e, buckets[:0]); err != nil {
+		offset += uint64(c.entry.length)
+		if err := seen.page(c); err != nil {
 			return err
 		}
-		if err := f.agree(e, buckets); err != nil {
-			return err
+		block, in := position/blockEntries, position%blockEntries
+		if (in == blockEntries-1 || position == f.pages-1) && f.sparse[block] != c.entry.high {
+			return corrupt("the sparse index does not match the index")
 		}
-		if position == 0 || e.number != previous.number {
-			seen.series++
-		}
-		seen.buckets += uint64(e.count)
-		offset += uint64(e.length)
-		previous = e
 	}
-	if offset != f.index || seen.series != f.series || seen.buckets != f.buckets {
+	if offset != f.index || seen.series != f.series || seen.total != f.buckets {
 		return corrupt("the footer's sums do not match the index")
 	}
 	r.Pages += f.pages
@@ -118,21 +109,68 @@ func (r *Report) pages(f *file) error {
 	return nil
 }
 
-// agree holds a page's buckets against its index entry: one a segment, sorted,
-// from the first to the last segment, inside the file's times.
-func (f *file) agree(e indexEntry, buckets []bucket.Bucket) error {
-	previous := int64(-1)
-	for i := range buckets {
-		segment := (buckets[i].Start(f.resolution) - f.window) / f.resolution
-		if segment <= previous || segment >= windowSegments {
-			return corrupt("series %d has buckets out of order", e.number)
+// sums is what was seen of a file's pages.
+type sums struct {
+	series, total uint64
+	number        uint32 // of the last series
+	last          int64  // its last segment, counted from the start of the file's window
+	buckets       []bucket.Bucket
+}
+
+// page reads the page that a cursor is at, and holds it against its index entry.
+func (s *sums) page(c *cursor) error {
+	e := indexEntry{offset: c.entry.offset, length: c.entry.length, first: ^uint32(0)}
+	var err error
+	for ; c.more; err = c.skip() {
+		number := c.strip.Number
+		if s.buckets, err = c.decoder.Buckets(c.strip, s.buckets[:0]); err != nil {
+			return c.damaged(err, c.entry)
 		}
-		previous = segment
+		if s.series == 0 || number != s.number {
+			s.series++
+			s.number, s.last = number, -1
+		}
+		first, last, err := c.segments(number, s.buckets)
+		if err != nil {
+			return err
+		}
+		if first <= s.last {
+			return corrupt("strips of series %d are out of order", number)
+		}
+		s.last = last
+		if e.count == 0 {
+			e.low = number
+		}
+		e.high = number
+		e.count += uint32(len(s.buckets))
+		e.first, e.last = min(e.first, uint32(first)), max(e.last, uint32(last))
 	}
-	first := buckets[0].Start(f.resolution)
-	last := buckets[len(buckets)-1].Start(f.resolution)
-	if first != f.window+int64(e.first)*f.resolution || last != f.window+int64(e.last)*f.resolution || first < f.first || last > f.last {
-		return corrupt("series %d has times that are not in the index", e.number)
+	if err != nil {
+		return err
 	}
+	if e != c.entry {
+		return corrupt("the page at %d is not what the index says", e.offset)
+	}
+	s.total += uint64(e.count)
 	return nil
+}
+
+// segments is a strip's first and last segment, counted from the start of the window;
+// its buckets must be one a segment, sorted, inside the window and the file's times.
+func (f *file) segments(number uint32, buckets []bucket.Bucket) (first, last int64, err error) {
+	first, last = -1, -1
+	for i := range buckets {
+		start := buckets[i].Start(f.resolution)
+		segment := (start - f.window) / f.resolution
+		if segment <= last || segment >= windowSegments || start < f.window {
+			return 0, 0, corrupt("series %d has buckets out of order", number)
+		}
+		if start < f.first || start > f.last {
+			return 0, 0, corrupt("series %d has times that are not in the footer", number)
+		}
+		if last = segment; first < 0 {
+			first = segment
+		}
+	}
+	return first, last, nil
 }

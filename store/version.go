@@ -7,6 +7,7 @@ import (
 
 	"carillon/bucket"
 	"carillon/series"
+	"carillon/store/page"
 )
 
 // version is the set of live files at one moment, and what is known of them. It
@@ -81,8 +82,9 @@ func (v *version) manifest(tiers []Tier) *manifest {
 type reader struct {
 	files   [][]*file
 	cursors map[*file]*cursor
-	buckets []bucket.Bucket // scratch
-	finest  fold            // scratch
+	decoder page.Decoder
+	scratch []bucket.Bucket
+	finest  fold // scratch
 }
 
 func newReader(files [][]*file) *reader {
@@ -92,7 +94,7 @@ func newReader(files [][]*file) *reader {
 func (r *reader) cursor(f *file) *cursor {
 	c := r.cursors[f]
 	if c == nil {
-		c = newCursor(f)
+		c = newCursor(f, &r.decoder)
 		r.cursors[f] = c
 	}
 	return c
@@ -106,12 +108,32 @@ func (r *reader) lay(out *fold, tier int, number uint32, from, to int64) error {
 			continue
 		}
 		var err error
-		if r.buckets, err = r.cursor(f).series(number, from, to, r.buckets[:0]); err != nil {
+		if r.scratch, err = r.cursor(f).buckets(number, from, to, r.scratch[:0]); err != nil {
 			return err
 		}
-		out.add(r.buckets, f.replaces)
+		out.add(r.scratch, f.replaces)
 	}
 	return nil
+}
+
+// samples appends what a tier's files have of a series in [from, to), if that is
+// samples in order, one a segment: then it does not matter which file replaces and
+// which merges. Otherwise it reports false, and nothing is appended.
+func (r *reader) samples(tier int, number uint32, from, to int64, dst columns) (_ columns, ok bool, err error) {
+	had := dst.len()
+	for _, f := range r.files[tier] {
+		if !f.overlaps(from, to) {
+			continue
+		}
+		old := dst.len()
+		if dst, ok, err = r.cursor(f).samples(number, from, to, dst); err != nil || !ok {
+			return dst.slice(0, had), false, err
+		}
+		if old > had && old < dst.len() && !dst.slice(old-1, old+1).oneEach(f.resolution) {
+			return dst.slice(0, had), false, nil
+		}
+	}
+	return dst, true, nil
 }
 
 // fine is what the finest tier has of a series in a span, with loose buckets,
@@ -132,20 +154,12 @@ func (r *reader) next(tier int, number uint32, from, to int64) (next uint32, ok 
 		if !f.overlaps(from, to) {
 			continue
 		}
-		c := r.cursor(f)
-		position, err := c.find(number)
+		n, found, err := r.cursor(f).following(number)
 		if err != nil {
 			return 0, false, err
 		}
-		if position == c.pages {
-			continue
-		}
-		e, err := c.entry(position)
-		if err != nil {
-			return 0, false, err
-		}
-		if !ok || e.number < next {
-			next, ok = e.number, true
+		if found && (!ok || n < next) {
+			next, ok = n, true
 		}
 	}
 	return next, ok, nil

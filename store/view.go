@@ -18,6 +18,7 @@ type View struct {
 	open    map[uint32]bucket.Bucket
 
 	reader *reader
+	ladder *ladder         // nil before it is needed
 	out    fold            // scratch, as are the next two
 	loose  []bucket.Bucket // what is in no file
 	spans  []span
@@ -113,13 +114,18 @@ func (v *View) coarse(number uint32, tier int, from, to int64) error {
 	if to > watermark {
 		v.spans = append(v.spans, span{max(from, watermark), to})
 	}
+	if v.ladder == nil {
+		v.ladder = newLadder(v.store.config.Tiers)
+	}
 	for _, s := range v.spans {
 		fine, err := v.reader.fine(number, v.out.kind, v.store.resolution(0), s, v.loose)
 		if err != nil {
 			return err
 		}
-		v.out.add(fine, true)
+		v.ladder.buckets(v.out.kind, fine, tier)
+		v.out.add(v.ladder.rungs[tier].acc, true)
 	}
-	v.out.add(within(v.loose, from, min(to, horizon)), false)
+	v.ladder.buckets(v.out.kind, within(v.loose, from, min(to, horizon)), tier)
+	v.out.add(v.ladder.rungs[tier].acc, false)
 	return nil
 }

@@ -97,6 +97,8 @@ func (w *worker) advance(through uint64, now int64, h *head) error {
 	if err != nil {
 		return err
 	}
+	w.store.written.sealed.Add(sizeOf(made[:1]))
+	w.store.written.rolled.Add(sizeOf(made[1:]))
 	next.sequence = out.sequence
 	for tier, horizon := range next.horizons {
 		next.files[tier] = slices.DeleteFunc(next.files[tier], func(f *file) bool { return f.last < horizon })

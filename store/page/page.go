@@ -1,31 +1,31 @@
-// Package page turns the buckets of one series into a few bytes and back, exact
-// to the bit. Buckets sorted by time come in, one checksummed, self-describing
-// page comes out; the store calls it when it seals and merges, and when a query
-// reads. It is pure: no clock, no I/O, no state; docs/format/page.md is the
-// format.
+// Package page turns the buckets of series into few bytes and back, exact to the
+// bit. Columns of samples, or whole buckets, come in, each series' as a strip of a
+// page; a checksummed, self-describing page comes out. The store calls it when it
+// seals and merges, and when a query reads. It is pure: no clock, no I/O, no state
+// but scratch memory; docs/format/page.md is the format.
 package page
 
 import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"slices"
 	"strconv"
 
 	"carillon/bucket"
 )
 
-// MaxBuckets is how many buckets one page may hold.
+// MaxBuckets is how many buckets one strip may hold.
 const MaxBuckets = 4096
 
 const (
-	magicVersion  = 0xC1 // upper half: a page; lower half: version 1
-	flagOnes      = 1    // every bucket is one sample: only times and values are stored
+	magicVersion  = 0xC2 // upper half: a page; lower half: version 2
 	checksumBytes = 4
-	headerBytes   = 2 // magicVersion and flags; the varints behind them vary
+
+	// MaxStripBytes bounds what a strip takes, whatever is in it.
+	MaxStripBytes = MaxBuckets*11*12 + 4096
 )
 
-// ErrCorrupt is wrapped by every error of Decode.
+// ErrCorrupt is wrapped by every error of reading.
 var ErrCorrupt = errors.New("page is corrupt")
 
 // corruption says what is wrong with a page, and at which byte of it.
@@ -40,102 +40,163 @@ func (c *corruption) Error() string {
 
 func (c *corruption) Unwrap() error { return ErrCorrupt }
 
-// Append appends the page of 1 to MaxBuckets buckets of one series to dst. Any
-// contents come back exactly; sorted by FirstTime they become small. It panics
-// on another number of buckets.
-func Append(dst []byte, buckets []bucket.Bucket) []byte {
-	if len(buckets) == 0 || len(buckets) > MaxBuckets {
-		panic("page of " + strconv.Itoa(len(buckets)) + " buckets, want 1 to " + strconv.Itoa(MaxBuckets))
-	}
-	start := len(dst)
-	ones := allOnes(buckets)
-	var flags byte
-	if ones {
-		flags |= flagOnes
-	}
-	dst = append(dst, magicVersion, flags)
-	dst = binary.AppendUvarint(dst, uint64(len(buckets)))
-	dst = appendColumns(dst, buckets, ones)
-	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
+// shape is what strips of a page have in common with the first one.
+type shape struct {
+	first, step int64 // milliseconds
+	count       int
 }
 
-func appendColumns(dst []byte, buckets []bucket.Bucket, ones bool) []byte {
-	base := buckets[0].FirstTime
-	dst = binary.AppendVarint(dst, base)
-	dst = appendInts(dst, firstTime, buckets[1:], base)
-	if ones {
-		return appendFloats(dst, sample, buckets)
+func shapeOf(times []int64) shape {
+	s := shape{first: times[0], count: len(times)}
+	if len(times) > 1 {
+		s.step = fit(times)
+		if step := times[1] - times[0]; regular(times, step) {
+			s.step = step
+		}
 	}
-	for c := span; c <= staleTime; c++ {
-		dst = appendInts(dst, c, buckets, 0)
-	}
-	for c := first; c <= resets; c++ {
-		dst = appendFloats(dst, c, buckets)
-	}
-	return dst
+	return s
 }
 
-// Decode appends the buckets of a page to dst; data is exactly one page. On an
-// error, which wraps ErrCorrupt, dst comes back as long as it was; its spare
-// capacity may have been written to. Whatever data holds, Decode adds at most
-// MaxBuckets buckets, and it allocates only to grow dst.
-func Decode(data []byte, dst []bucket.Bucket) ([]bucket.Bucket, error) {
-	u, n, ones, err := open(data)
-	if err != nil {
-		return dst, err
-	}
-	old := len(dst)
-	grown := slices.Grow(dst, n)[:old+n]
-	u.columns(grown[old:], ones)
-	if u.wrong != "" {
-		return dst, &corruption{"column " + u.column.String() + ": " + u.wrong, u.at}
-	}
-	if u.at != len(u.data) {
-		return dst, &corruption{"it goes on behind the last column", u.at}
-	}
-	return grown, nil
+// Builder collects the strips of one page after the other. The zero Builder is
+// ready.
+type Builder struct {
+	data   []byte
+	shape  shape
+	number uint32 // of the last strip
 }
 
-// columns reads what appendColumns wrote. Afterwards u.wrong tells whether the
-// buckets are any good.
-func (u *unpacker) columns(buckets []bucket.Bucket, ones bool) {
-	base := int64(unzigzag(u.uvarint()))
-	buckets[0].FirstTime = base
-	u.ints(firstTime, buckets[1:], base)
-	if ones {
-		u.floats(sample, buckets)
+// Len is how long the page is so far, 0 if it has no strip.
+func (b *Builder) Len() int { return len(b.data) }
+
+// AddSamples appends a strip of 1 to MaxBuckets samples of one series, which are the
+// buckets that bucket.Of makes of them. Any contents come back exactly; sorted by
+// time they become small. Series come in ascending order. It panics on another number
+// of samples.
+func (b *Builder) AddSamples(e *Encoder, number uint32, times []int64, values []float64) {
+	checkCount(len(times))
+	b.begin(number, times)
+	b.add(number, e.samples(b.shape, times, values[:len(times)]))
+}
+
+// AddBuckets is AddSamples for buckets of any kind.
+func (b *Builder) AddBuckets(e *Encoder, number uint32, buckets []bucket.Bucket) {
+	checkCount(len(buckets))
+	if times, values, ok := e.asSamples(buckets); ok {
+		b.AddSamples(e, number, times, values)
 		return
 	}
-	for c := span; c <= staleTime; c++ {
-		u.ints(c, buckets, 0)
-	}
-	for c := first; c <= resets; c++ {
-		u.floats(c, buckets)
+	times := e.firstTimes(buckets)
+	b.begin(number, times)
+	b.add(number, e.wholes(b.shape, times, buckets))
+}
+
+func checkCount(n int) {
+	if n == 0 || n > MaxBuckets {
+		panic("strip of " + strconv.Itoa(n) + " buckets, want 1 to " + strconv.Itoa(MaxBuckets))
 	}
 }
 
-// open checks what can be checked without decoding a column: size, checksum,
-// version, flags and the number of buckets. The reader stands behind that number.
-func open(data []byte) (u unpacker, buckets int, ones bool, err error) {
+// begin writes the head of the page before its first strip.
+func (b *Builder) begin(number uint32, times []int64) {
+	if len(b.data) > 0 {
+		return
+	}
+	b.shape, b.number = shapeOf(times), number
+	b.data = append(b.data, magicVersion)
+	b.data = binary.AppendVarint(b.data, b.shape.first)
+	b.data = binary.AppendVarint(b.data, b.shape.step)
+	b.data = binary.AppendUvarint(b.data, uint64(b.shape.count))
+	b.data = binary.AppendUvarint(b.data, uint64(number))
+}
+
+func (b *Builder) add(number uint32, strip []byte) {
+	b.data = binary.AppendUvarint(b.data, uint64(number-b.number))
+	b.data = binary.AppendUvarint(b.data, uint64(len(strip)))
+	b.data = append(b.data, strip...)
+	b.number = number
+}
+
+// Finish is the page, valid until the next strip is added to the next one.
+func (b *Builder) Finish() []byte {
+	page := binary.LittleEndian.AppendUint32(b.data, checksum(b.data))
+	b.data = page[:0]
+	return page
+}
+
+// Page walks through the strips of a page.
+type Page struct {
+	cursor
+	shape  shape
+	number uint32
+}
+
+// Strip is the buckets of one series in a page.
+type Strip struct {
+	Number uint32 // of the series
+	data   []byte
+	at     int // in the page
+	shape  shape
+}
+
+// Open checks a page as far as that is possible without looking into strips. The page
+// refers to data.
+func Open(data []byte) (Page, error) {
 	body := len(data) - checksumBytes
-	if body < headerBytes {
-		return u, 0, false, &corruption{"it ends within its header", len(data)}
+	if body < 1 {
+		return Page{}, &corruption{"it ends within its head", len(data)}
 	}
 	if checksum(data[:body]) != binary.LittleEndian.Uint32(data[body:]) {
-		return u, 0, false, &corruption{"checksum does not match", body}
+		return Page{}, &corruption{"checksum does not match", body}
 	}
 	if data[0] != magicVersion {
-		return u, 0, false, &corruption{"unknown version " + strconv.Itoa(int(data[0])), 0}
+		return Page{}, &corruption{"unknown version " + strconv.Itoa(int(data[0])), 0}
 	}
-	if data[1]&^flagOnes != 0 {
-		return u, 0, false, &corruption{"unknown flags " + strconv.Itoa(int(data[1])), 1}
+	p := Page{cursor: cursor{data: data[:body], at: 1}}
+	p.shape.first, p.shape.step = int64(p.varint()), int64(p.varint())
+	p.shape.count = p.count()
+	p.number = p.seriesNumber(0)
+	return p, p.err()
+}
+
+func (p *Page) err() error {
+	if p.wrong != "" {
+		return &corruption{p.wrong, p.at}
 	}
-	u = unpacker{data: data[:body], at: headerBytes}
-	n := u.uvarint()
-	if u.wrong != "" || n == 0 || n > MaxBuckets {
-		return u, 0, false, &corruption{"number of buckets is not 1 to " + strconv.Itoa(MaxBuckets), headerBytes}
+	return nil
+}
+
+// seriesNumber reads the number of a series as the distance from another one.
+func (c *cursor) seriesNumber(before uint32) uint32 {
+	n := c.uvarint()
+	if n > uint64(^uint32(0)-before) {
+		c.fail("a series number is too large")
 	}
-	return u, int(n), data[1]&flagOnes != 0, nil
+	return before + uint32(n)
+}
+
+// count reads a number of buckets.
+func (c *cursor) count() int {
+	n := c.uvarint()
+	if n == 0 || n > MaxBuckets {
+		c.fail("number of buckets is not 1 to " + strconv.Itoa(MaxBuckets))
+		return 1
+	}
+	return int(n)
+}
+
+// Next is the next strip; ok is false behind the last one. A series may have several
+// strips in a row.
+func (p *Page) Next() (s Strip, ok bool, err error) {
+	if p.at == len(p.data) || p.wrong != "" {
+		return Strip{}, false, p.err()
+	}
+	p.number = p.seriesNumber(p.number)
+	n := p.uvarint()
+	if n > MaxStripBytes {
+		p.fail("a strip is too long")
+	}
+	data := p.take(n)
+	return Strip{Number: p.number, data: data, at: p.at - len(data), shape: p.shape}, p.wrong == "", p.err()
 }
 
 func checksum(page []byte) uint32 {
