@@ -4,8 +4,9 @@ import "bytes"
 
 const (
 	maxLineBytes     = 64 << 10  // of one line, without its end
-	firstBufferBytes = 4 << 10   // what a connection starts with: most send little at a time
-	maxBufferBytes   = 256 << 10 // what is read at most before it is journalled; a power of two times the first
+	firstBufferBytes = 16 << 10  // what a connection starts with: most send little at a time
+	bufferGrowth     = 4         // by which it grows: what was read is synced before more is
+	maxBufferBytes   = 256 << 10 // what is read at most before it is journalled; a power of bufferGrowth times the first
 )
 
 // lineBuffer cuts what a connection sends into lines, in bounded memory. The
@@ -26,7 +27,7 @@ func (b *lineBuffer) space() []byte {
 	b.scanned -= b.taken
 	b.taken = 0
 	if cap(b.data) == 0 || (b.small && cap(b.data) < maxBufferBytes) {
-		larger := make([]byte, len(b.data), max(firstBufferBytes, 2*cap(b.data)))
+		larger := make([]byte, len(b.data), max(firstBufferBytes, bufferGrowth*cap(b.data)))
 		copy(larger, b.data)
 		b.data = larger
 	}
