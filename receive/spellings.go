@@ -92,12 +92,13 @@ func newSpellingTable(bits int, seed uint64) *cuckoo.Table {
 	panic(fmt.Sprintf("receive: table of %d bits: %v", bits, err))
 }
 
-// fill remembers what was learnt, unless another request is at it: it will be
-// learnt again then, and no request waits for another's fill.
+// fill remembers what was learnt. Requests wait for each other here: to learn the same
+// again with the next request costs more than the batch of another.
 func (s *spellings) fill(learnt []spelled) {
-	if len(learnt) == 0 || !s.filling.TryLock() {
+	if len(learnt) == 0 {
 		return
 	}
+	s.filling.Lock()
 	defer s.filling.Unlock()
 	table := s.table.Load()
 	if s.bits < s.maxBits && table.Len()+len(learnt) > 3<<s.bits/4 {
