@@ -11,12 +11,15 @@ import (
 )
 
 const (
-	// A pull asks for up to this much; two pulls may be buffered.
-	pullMessages = 16
+	// A pull asks for up to this much; two pulls may be buffered. The client drops what
+	// it has no room for, and what the server says about a pull takes room beside it: with
+	// small numbers that happens.
+	pullMessages = 256
 	pullBytes    = maxSectionsBytes + messageOverheadBytes
 
-	pullExpiry    = 30 * time.Second
-	pullHeartbeat = 5 * time.Second
+	pullExpiry = 30 * time.Second
+	// pullHeartbeat is half of how long a follower waits for messages that were dropped.
+	pullHeartbeat = time.Second
 	// readerIdle is after how long the server forgets a reader that went away.
 	readerIdle = time.Minute
 	forgetFor  = 2 * time.Second
