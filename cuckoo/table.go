@@ -192,11 +192,14 @@ const (
 	highBits = 0x80 * eachByte
 )
 
-// tag is 1 to 255, from the bits of the key that no index uses.
-func (k Key) tag() uint64 { return max(k.Hi>>(64-tagBits), 1) }
+// tag is 2 to 255, from the bits of the key that no index uses. 0 is an empty slot,
+// and 1 would make an empty slot look taken: see zeroBytes.
+func (k Key) tag() uint64 { return max(k.Hi>>(64-tagBits), 2) }
 
 // zeroBytes has the high bit of every byte of x that is zero. It may also have
-// that of a byte of 1 above a zero byte; the lowest bit set is always right.
+// that of a byte of 1 above a zero byte; the lowest bit set is always right. Where
+// tags are compared, such a byte is the tag next to the one looked for, by its
+// lowest bit: another key's, as no key's tag is next to that of an empty slot.
 func zeroBytes(x uint64) uint64 { return (x - eachByte) &^ x & highBits }
 
 // place is the number of a slot in the table; its group is place/groupSlots.

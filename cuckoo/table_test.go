@@ -273,3 +273,29 @@ func FuzzMemory(f *testing.F) {
 		}
 	})
 }
+
+// TestEmptiedSlotIsNotFound: the words of a slot stay when it is emptied, so that
+// its tag alone says so. The lowest tags are the ones nearest to that of "empty".
+func TestEmptiedSlotIsNotFound(t *testing.T) {
+	bothWidths(t, func(t *testing.T, slots int) {
+		for top := range uint64(4) {
+			table := newTable(t, Config{Bits: 6, Slots: slots})
+			stays, goes := Key{Hi: top << 56, Lo: 1 << 32}, Key{Hi: top << 56, Lo: 2 << 32}
+			for _, k := range []Key{stays, goes} {
+				if err := table.Insert(k, k.Lo); err != nil {
+					t.Fatal(err)
+				}
+			}
+			table.Delete(goes)
+			if v, ok := table.Get(goes); ok {
+				t.Errorf("top byte %d: found %d after Delete", top, v)
+			}
+			if v, ok := table.Delete(goes); ok {
+				t.Errorf("top byte %d: deleted %d twice", top, v)
+			}
+			if v, ok := table.Get(stays); !ok || v != stays.Lo {
+				t.Errorf("top byte %d: its neighbour is %d, %v", top, v, ok)
+			}
+		}
+	})
+}
