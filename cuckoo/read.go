@@ -140,11 +140,12 @@ func choose(bit int, g0, g1, h0, h1 uint64) (place, uint64) {
 func (t *Table) GetBatch(keys []Key, values []uint64, found []bool) {
 	hits, all := 0, len(keys)
 	values, found = values[:all], found[:all]
+	var likely [batch]candidate
 	for len(keys) > 0 {
 		n := min(len(keys), batch)
-		t.touch(keys[:n])
+		t.touch(keys[:n], &likely)
 		for i, k := range keys[:n] {
-			values[i], found[i] = t.Peek(k)
+			values[i], found[i] = t.settle(k, &likely[i])
 			if found[i] {
 				hits++
 			}
@@ -154,30 +155,57 @@ func (t *Table) GetBatch(keys []Key, values []uint64, found []bool) {
 	t.tally.add(hits, all-hits)
 }
 
+// candidate is where touch saw that a key may be.
+type candidate struct {
+	place  place  // meaningless if there is none
+	header uint64 // of its group, as it was then
+	none   uint64 // all bits if no tag matched, otherwise none
+}
+
 // touch brings into the cache what the look-up of up to a batch of keys will read.
 // There is no branch on what was read, so that no load waits for another key's.
-func (t *Table) touch(keys []Key) {
+func (t *Table) touch(keys []Key, likely *[batch]candidate) {
 	for _, k := range keys {
 		g0, g1 := t.buckets(k)
-		t.header(g0)
-		t.header(g1)
+		atomic.LoadUint64(t.headerAt(g0))
+		atomic.LoadUint64(t.headerAt(g1))
 	}
-	var likely [batch]place
 	for i, k := range keys {
 		g0, g1 := t.buckets(k)
-		m := matches(t.header(g0), t.header(g1), k)
+		h0, h1 := atomic.LoadUint64(t.headerAt(g0)), atomic.LoadUint64(t.headerAt(g1))
+		m := matches(h0, h1, k)
 		if t.wide { // where the first groups have nothing, the second ones
 			next := ifZero(m)
-			m |= matches(t.header(g0+1), t.header(g1+1), k) & next
 			g0, g1 = g0-next, g1-next
+			h0, h1 = atomic.LoadUint64(t.headerAt(g0)), atomic.LoadUint64(t.headerAt(g1))
+			m = matches(h0, h1, k)
 		}
-		p, _ := choose(bits.TrailingZeros64(m)&63, g0, g1, 0, 0)
-		likely[i%batch] = p &^ place(ifZero(m)) // nothing: slot 0, which is in the cache
+		c := &likely[i%batch]
+		c.none = ifZero(m)
+		c.place, c.header = choose(bits.TrailingZeros64(m)&63, g0, g1, h0, h1)
+		c.place &^= place(c.none) // nothing: slot 0, which is in the cache
 	}
-	for _, p := range likely[:len(keys)] {
-		atomic.LoadUint64(&t.slots[p][0])
-		atomic.LoadUint64(&t.slots[p][2]) // a slot may lie on two lines
+	// A loop of its own, of so few instructions that the core has many loads open.
+	for i := range likely[:len(keys)] {
+		s := t.slotAt(likely[i].place)
+		atomic.LoadUint64(&s[0])
+		atomic.LoadUint64(&s[2]) // a slot may lie on two lines
 	}
+}
+
+// settle is Peek for a key with a candidate.
+func (t *Table) settle(k Key, c *candidate) (value uint64, ok bool) {
+	if c.none == 0 {
+		s := t.slotAt(c.place)
+		value = atomic.LoadUint64(&s[2])
+		if atomic.LoadUint64(&s[0]) == k.Hi && atomic.LoadUint64(&s[1]) == k.Lo {
+			now := atomic.LoadUint64(t.headerAt(c.place.group()))
+			if unchanged(c.header, now) && now&c.place.refBit() != 0 {
+				return value, true
+			}
+		}
+	}
+	return t.Peek(k)
 }
 
 // ifZero is all bits if x is 0, otherwise none.
