@@ -43,12 +43,16 @@ func (d *Directory) ApplyAll(changes []Numbered) ([]Result, error) {
 	if err != nil {
 		return nil, errors.Join(err, t.batch.Close())
 	}
+	whole := d.names.suspend()
 	if err := t.commit(); err != nil {
 		err = fmt.Errorf("%w: %w", ErrStopped, err)
 		d.stopped.Store(&err)
 		return nil, err
 	}
 	d.publish(t)
+	if whole {
+		d.reread(t.names)
+	}
 	d.operations.count(changes, results)
 	return results, nil
 }
@@ -57,10 +61,22 @@ func (d *Directory) ApplyAll(changes []Numbered) ([]Result, error) {
 // whoever sees it finds nothing older in a cache.
 func (d *Directory) publish(t *transaction) {
 	d.servers.Store(t.servers)
-	d.names.publish(t.names)
-	d.ids.publish(t.ids)
+	d.names.publish(t.names, t.state.entries)
+	d.ids.publish(t.ids, unknown)
 	d.state = t.state
 	d.revision.Store(t.state.revision)
+}
+
+// reread brings what changed into a cache that had everything before, so that it
+// has everything again, if there is room. What cannot be read is left to whoever
+// asks for it, and gets the error.
+func (d *Directory) reread(touches []touch) {
+	var r record
+	for _, t := range touches {
+		if !t.gone && readRecord(d.db, t.query, &r) == nil {
+			d.names.fill(d.names.key(t.query), d.state.revision, &r)
+		}
+	}
 }
 
 // transaction is changes decided but not committed. A change is decided in full
@@ -125,11 +141,11 @@ func (t *transaction) put(before, after *record) error {
 	var err error
 	if before != nil {
 		err = errors.Join(err, t.unindex(before))
-		t.touch(before)
+		t.touch(before, after == nil || after.name != before.name)
 	}
 	if after != nil {
 		err = errors.Join(err, t.index(after))
-		t.touch(after)
+		t.touch(after, false)
 	}
 	switch {
 	case before == nil:
@@ -140,12 +156,12 @@ func (t *transaction) put(before, after *record) error {
 	return err
 }
 
-// touch notes the name and the ids of an entry.
-func (t *transaction) touch(r *record) {
-	t.names = append(t.names, touch{query{name: r.name.String()}, t.state.revision})
+// touch notes the name and the ids of an entry, and whether the name is nobody's now.
+func (t *transaction) touch(r *record, gone bool) {
+	t.names = append(t.names, touch{query{name: r.name.String()}, t.state.revision, gone})
 	for _, id := range r.ids {
 		if id != 0 {
-			t.ids = append(t.ids, touch{query{id: id}, t.state.revision})
+			t.ids = append(t.ids, touch{query{id: id}, t.state.revision, false})
 		}
 	}
 }

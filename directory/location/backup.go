@@ -143,7 +143,5 @@ func (d *Directory) exchange(loaded database) error {
 	defer d.mu.Unlock()
 	old := d.db
 	d.install(loaded)
-	d.names.clear()
-	d.ids.clear()
 	return old.Close()
 }

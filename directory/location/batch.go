@@ -1,7 +1,6 @@
 package location
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"carillon/cuckoo"
@@ -55,13 +54,15 @@ func (d *Directory) resolveSome(b *batch, names []string, ids []IDs, found []boo
 		}
 		return nil
 	}
+	spell := d.names.whole.Load()
 	d.start(b, names, found)
-	open := 0 // names without an answer yet
+	missed := d.names.misses(spell) && !d.blind.Load() // is absent
+	open := 0                                          // names without an answer yet
 	var at [batchNames]uint8
-	for i := range names {
-		v := value(b.values[i]) // 0 where nothing was found
+	for i, name := range names {
+		v, there := value(b.values[i]), found[i] // 0 where nothing was found
 		ids[i] = v.ids()
-		if found[i] = v.answers(); !found[i] {
+		if found[i] = v.answers(); !found[i] && (there || !missed || !isPlain(name)) {
 			at[open] = uint8(i)
 			open++
 		}
@@ -95,9 +96,7 @@ func (d *Directory) resolveOpen(b *batch, at []uint8, names []string, ids []IDs,
 }
 
 func (d *Directory) resolveInto(name string, ids *IDs, found *bool) (err error) {
-	if *ids, *found, err = d.ResolveID(name); errors.Is(err, ErrBadName) {
-		return nil
-	}
+	*ids, *found, err = d.ResolveID(name)
 	return err
 }
 

@@ -45,6 +45,20 @@ func openTest(t testing.TB) *Directory {
 	return d
 }
 
+// openPart is openTest with an entry that is in no cache, so that a miss says nothing.
+func openPart(t testing.TB) *Directory { return openPartOn(t, vfs.NewMem()) }
+
+func openPartOn(t testing.TB, fs vfs.FS) *Directory {
+	t.Helper()
+	d := openWith(t, configOn(fs))
+	do(t, d, Change{Op: RegisterServer, Name: "s1"})
+	create(t, d, "elsewhere", IDs{RW: 1000})
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return openWith(t, configOn(fs))
+}
+
 // try applies a change with the next revision.
 func try(t testing.TB, d *Directory, c Change) Result {
 	t.Helper()

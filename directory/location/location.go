@@ -133,10 +133,12 @@ type database struct {
 	servers *servers
 }
 
-// install makes the database the one served. At Open nobody else is there yet;
-// Restore holds applying and mu.
+// install makes the database the one served, with empty caches. At Open nobody else
+// is there yet; Restore holds applying and mu.
 func (d *Directory) install(loaded database) {
 	d.db, d.state = loaded.db, loaded.state
+	d.names.reset(loaded.state.entries)
+	d.ids.reset(unknown)
 	d.servers.Store(loaded.servers)
 	d.revision.Store(loaded.state.revision)
 }
@@ -167,6 +169,7 @@ func (d *Directory) Close() error {
 		return nil
 	}
 	d.closed = true
+	d.names.suspend()
 	if err := errors.Join(d.db.Close(), d.marker.Close(), d.lock.Close()); err != nil {
 		return fmt.Errorf("close location directory %s: %w", d.config.Dir, err)
 	}

@@ -46,7 +46,7 @@ func (d *Directory) lookup(q query, v *View) error {
 	if s.positive == nil {
 		return d.readThrough(s, cuckoo.Key{}, q, v)
 	}
-	key := s.key(q)
+	spell, key := s.whole.Load(), s.key(q)
 	var words [largeWords]uint64
 	switch s.positive.find(key, q, &words) {
 	case hit:
@@ -57,31 +57,38 @@ func (d *Directory) lookup(q query, v *View) error {
 	case outdated:
 		s.dropStale(key)
 	case miss:
-		if d.knownAbsent(s, key) {
+		if d.knownAbsent(s, key) || s.misses(spell) && !d.blind.Load() && checkQuery(q.name) == nil {
 			return ErrNotFound
 		}
 	}
 	return d.readThrough(s, key, q, v)
 }
 
-// ResolveID is Lookup for the ids alone, which is faster; without an entry it is
-// false and no error. What it does nearly always
-// is written out: a look-up waits for memory, and how many of them wait at the same
+// ResolveID is Lookup for the ids alone, which is faster. Without an entry it is
+// false and no error, also if there can be none. What it does nearly always is
+// written out: a look-up waits for memory, and how many of them wait at the same
 // time is how few instructions each of them has.
 func (d *Directory) ResolveID(name string) (ids IDs, found bool, err error) {
 	s := d.names
-	if s.positive == nil || !isPlain(name) {
+	if s.positive == nil {
 		return d.resolve(name)
 	}
+	spell := s.whole.Load()
 	key := s.positive.table.KeyString(name)
-	if word, ok := s.positive.table.Peek(key); !ok {
-		if s.negative != nil && !d.blind.Load() {
+	if word, ok := s.positive.table.Peek(key); ok {
+		// No entry has a name that is not looked up as it stands.
+		if v := value(word); v.answers() {
+			return v.ids(), true, nil
+		}
+	} else if isPlain(name) && !d.blind.Load() {
+		if s.misses(spell) {
+			return IDs{}, false, nil
+		}
+		if s.negative != nil {
 			if _, absent := s.negative.Peek(key); absent {
 				return IDs{}, false, nil
 			}
 		}
-	} else if v := value(word); v.answers() {
-		return v.ids(), true, nil
 	}
 	return d.resolve(name)
 }
@@ -89,7 +96,7 @@ func (d *Directory) ResolveID(name string) (ids IDs, found bool, err error) {
 func (d *Directory) resolve(name string) (ids IDs, found bool, err error) {
 	var v View
 	switch err := d.Lookup(name, &v); {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrBadName):
 		return IDs{}, false, nil
 	case err != nil:
 		return IDs{}, false, err

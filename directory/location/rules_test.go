@@ -16,6 +16,7 @@ import (
 func TestCachesFillByUse(t *testing.T) {
 	d := openTest(t)
 	create(t, d, "a", IDs{RW: 7})
+	create(t, d, "elsewhere", IDs{RW: 1000})
 	fs := d.fs
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -32,7 +33,7 @@ func TestCachesFillByUse(t *testing.T) {
 }
 
 func TestStalePositivesAreDroppedByTheReadThatFindsThem(t *testing.T) {
-	d := openTest(t)
+	d := openPart(t)
 	create(t, d, "a", IDs{RW: 7})
 	mustGet(t, d, "a")
 	mustGet(t, d, "7")
@@ -103,7 +104,7 @@ func TestNegativesAreDroppedInTheStepThatChanges(t *testing.T) {
 func TestLostNegativeFillIsRefused(t *testing.T) {
 	for _, name := range []string{"a", "7"} {
 		t.Run(name, func(t *testing.T) {
-			d := openTest(t)
+			d := openPart(t)
 			d.beforeFill = func() { // the reader found nothing, and is overtaken
 				d.beforeFill = nil
 				create(t, d, "a", IDs{RW: 7})
@@ -118,7 +119,7 @@ func TestLostNegativeFillIsRefused(t *testing.T) {
 }
 
 func TestLostPositiveFillIsRefused(t *testing.T) {
-	d := openTest(t)
+	d := openPart(t)
 	create(t, d, "a", IDs{RW: 7})
 	d.beforeFill = func() {
 		d.beforeFill = nil
@@ -152,6 +153,77 @@ func TestFillBetweenCommitAndPublish(t *testing.T) {
 	d.names.fill(key, began, nil)
 	d.publish(tx)
 	mustGet(t, d, "a")
+}
+
+// A cache that has every name answers for all others, and every way in which it may
+// cease to have them ends that.
+func TestWholeCacheKnowsWhatIsAbsent(t *testing.T) {
+	d := openTest(t)
+	create(t, d, "a", IDs{RW: 7})
+	create(t, d, "b", IDs{RW: 8})
+	fs := d.fs
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = openWith(t, configOn(fs))
+	mustGet(t, d, "a")
+	wantWhole(t, d, false)
+	mustGet(t, d, "b")
+	wantWhole(t, d, true)
+	for _, change := range []Change{
+		{Op: Create, Entry: Entry{Name: "c"}},
+		{Op: Update, Name: "a", Patch: Patch{SetFlags: 4}},
+		{Op: Update, Name: "b", Patch: Patch{Name: ptr("d")}},
+		{Op: Delete, Name: "a"},
+	} {
+		do(t, d, change)
+		wantWhole(t, d, true)
+		wantFromDisk(t, d, 0, func() { mustBeAbsent(t, d, "e", "f") })
+		if name := change.Entry.Name; name != "" {
+			mustGet(t, d, name)
+			do(t, d, Change{Op: Delete, Name: name})
+		}
+		if change.Patch.Name != nil {
+			mustGet(t, d, "d")
+			mustBeAbsent(t, d, "b")
+		}
+	}
+	d.ServeNegatives(false)
+	wantFromDisk(t, d, 2, func() { mustBeAbsent(t, d, "g", "h") })
+	d.ServeNegatives(true)
+	for i := range 100 { // more than the cache has room for
+		create(t, d, fmt.Sprintf("n%d", i), IDs{})
+	}
+	wantWhole(t, d, false)
+	for i := range 100 {
+		mustGet(t, d, fmt.Sprintf("n%d", i))
+	}
+}
+
+func wantWhole(t *testing.T, d *Directory, want bool) {
+	t.Helper()
+	if s := d.Stats(); s.Names.Whole != want {
+		t.Fatalf("whole is %v with %d of %d entries cached", s.Names.Whole, s.Names.Positive.Entries, s.Entries)
+	}
+}
+
+// What a reader caches between a commit and its publication may be of an entry that
+// is not counted yet, in place of one that is.
+func TestSpaceIsNotWholeBetweenCommitAndPublish(t *testing.T) {
+	d := openPart(t)
+	tx := &transaction{db: d.db, batch: d.db.NewIndexedBatch(), state: d.state, servers: d.servers.Load()}
+	if _, err := tx.applyAll([]Numbered{{Revision: d.Revision() + 1, Change: Change{Op: Create, Entry: Entry{Name: "a"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	d.names.suspend()
+	if err := tx.commit(); err != nil {
+		t.Fatal(err)
+	}
+	mustGet(t, d, "a")
+	wantWhole(t, d, false)
+	mustGet(t, d, "elsewhere")
+	d.publish(tx)
+	wantWhole(t, d, true)
 }
 
 func TestRestoreEmptiesAllFourCaches(t *testing.T) {
@@ -191,7 +263,7 @@ func TestRestoreEmptiesAllFourCaches(t *testing.T) {
 
 func TestFailedCommitChangesNoCache(t *testing.T) {
 	fs := newFailingFS(vfs.NewMem())
-	d := openWith(t, configOn(fs))
+	d := openPartOn(t, fs)
 	create(t, d, "a", IDs{RW: 7})
 	mustGet(t, d, "a")
 	mustBeAbsent(t, d, "b", "8")

@@ -3,6 +3,7 @@ package location
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"carillon/cuckoo"
 )
@@ -23,16 +24,50 @@ const touchStripes = 1 << 14
 //   - A change drops absences and marks entries before it counts as applied. What a
 //     reader fills in between commit and publish is dropped or marked with the rest.
 //   - A marked entry is never returned; the reader that finds it drops it.
+//
+// Where the number of entries is known, a space may be whole: every entry there is
+// has its key in the positive table, and what is not there is nowhere. That takes no
+// scan, only counting: but for the time between a commit and its publication, each
+// key in the table is an entry's, because publish drops those of deleted entries at
+// once. As many keys as entries are therefore all of them.
+//
+// A reader that misses believes it if the space was in one and the same spell of
+// wholeness before it looked and after. Whoever takes an entry out of the table, or
+// brings one into the database, ends the spell before.
 type space struct {
 	positive *positive     // nil: no caches at all
 	negative *cuckoo.Table // nil: absences are not cached
+	whole    atomic.Uint64 // number of the spell of wholeness; 0: something may be missing
 
-	mu      sync.Mutex
-	touched []uint64 // by stripe, the last revision that touched it; guarded by mu
-	refused uint64   // fills that lost a race; guarded by mu
-	dropped uint64   // absences dropped by changes; guarded by mu
-	absent  uint64   // absences filled in; guarded by mu
+	mu        sync.Mutex
+	touched   []uint64 // by stripe, the last revision that touched it; guarded by mu
+	entries   uint64   // in the database, as published, or unknown; guarded by mu
+	suspended bool     // the database may be ahead of what is published; guarded by mu
+	spells    uint64   // of wholeness so far; guarded by mu
+	refused   uint64   // fills that lost a race; guarded by mu
+	dropped   uint64   // absences dropped by changes; guarded by mu
+	absent    uint64   // absences filled in; guarded by mu
 }
+
+// unknown is a number of entries that no cache holds: its space is never whole.
+const unknown = ^uint64(0)
+
+// lock is for whoever may change the tables; it ends the spell of wholeness.
+func (s *space) lock() {
+	s.mu.Lock()
+	s.whole.Store(0)
+}
+
+func (s *space) unlock() {
+	if !s.suspended && uint64(s.positive.table.Len()) == s.entries {
+		s.spells++
+		s.whole.Store(s.spells)
+	}
+	s.mu.Unlock()
+}
+
+// misses tells that a key which was not found during the spell was not there.
+func (s *space) misses(spell uint64) bool { return spell != 0 && s.whole.Load() == spell }
 
 // newSpace makes the caches of a namespace; 0 bits is off. Both tables have one
 // seed, so that a key is hashed once for both.
@@ -71,8 +106,8 @@ func stripe(key cuckoo.Key) int { return int(key.Hi % touchStripes) }
 // fill caches what a reader found on disk that began when revision began was the
 // last published; a nil record is an absence.
 func (s *space) fill(key cuckoo.Key, began uint64, r *record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	switch {
 	case s.touched[stripe(key)] > began:
 		s.refused++
@@ -86,8 +121,8 @@ func (s *space) fill(key cuckoo.Key, began uint64, r *record) {
 
 // dropStale is the lazy half of invalidation.
 func (s *space) dropStale(key cuckoo.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	s.positive.dropStale(key)
 }
 
@@ -95,19 +130,38 @@ func (s *space) dropStale(key cuckoo.Key) {
 type touch struct {
 	query    query
 	revision uint64
+	gone     bool // no entry has the key any more
 }
 
-// publish makes the caches forget what the changes touched.
-func (s *space) publish(touches []touch) {
-	if s.positive == nil || len(touches) == 0 {
-		return
+// suspend announces that the database is about to change, or to be closed, and tells
+// whether the space was whole; it is not until something is published.
+func (s *space) suspend() (whole bool) {
+	if s.positive == nil {
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.suspended = true
+	return s.whole.Swap(0) != 0
+}
+
+// publish makes the caches forget what the changes touched, and counts the entries
+// that there are now.
+func (s *space) publish(touches []touch, entries uint64) {
+	if s.positive == nil {
+		return
+	}
+	s.lock()
+	defer s.unlock()
+	s.suspended, s.entries = false, entries
 	for _, t := range touches {
 		key := s.key(t.query)
 		s.touched[stripe(key)] = t.revision
-		s.positive.touch(key)
+		if t.gone {
+			s.positive.drop(key)
+		} else {
+			s.positive.touch(key)
+		}
 		if s.negative != nil {
 			if _, ok := s.negative.Delete(key); ok {
 				s.dropped++
@@ -116,14 +170,15 @@ func (s *space) publish(touches []touch) {
 	}
 }
 
-// clear empties everything, revisions included: those of another database mean
-// nothing here. No reader may be between disk and fill.
-func (s *space) clear() {
+// reset empties everything, revisions included: those of another database, the one
+// with so many entries, mean nothing here. No reader may be between disk and fill.
+func (s *space) reset(entries uint64) {
 	if s.positive == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
+	s.suspended, s.entries = false, entries
 	s.positive.clear()
 	clear(s.touched)
 	if s.negative != nil {

@@ -66,6 +66,7 @@ type SpaceStats struct {
 	StaleDrops    uint64       `json:"stale_drops"` // entries dropped by the read that found them out of date
 	Squeezed      uint64       `json:"squeezed"`    // large entries dropped for want of large slots
 	Negative      cuckoo.Stats `json:"negative"`
+	Whole         bool         `json:"whole"` // the cache has every entry, so that a miss is an absence
 	NegativeFills uint64       `json:"negative_fills"`
 	NegativeDrops uint64       `json:"negative_drops"` // dropped by a change
 	RefusedFills  uint64       `json:"refused_fills"`  // that lost a race with a change
@@ -114,6 +115,7 @@ func (s *space) stats(l *lookups) SpaceStats {
 	defer s.mu.Unlock()
 	p := s.positive
 	out.Positive = p.table.Stats()
+	out.Whole = s.whole.Load() != 0
 	out.SlotBytes = 8 * (len(p.small.words) + len(p.large.words) + 2*len(p.large.owners))
 	out.Fills, out.StaleDrops, out.Squeezed = p.fills, p.staleDrops, p.squeezed
 	out.NegativeFills, out.NegativeDrops, out.RefusedFills = s.absent, s.dropped, s.refused
