@@ -5,7 +5,7 @@ const (
 	// maxInsertSearch is the buckets that Insert looks at before it says "full".
 	maxInsertSearch = 4096
 	// maxPutSearch is the buckets that Put looks at before it evicts.
-	maxPutSearch = 256
+	maxPutSearch = 1024
 	// maxChain is how often an egg of Put is moved on before it falls out.
 	maxChain = 8
 )

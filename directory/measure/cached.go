@@ -23,12 +23,15 @@ const (
 type cachedCost struct {
 	hit, miss, mixed, entry, batch, batchMixed cost
 
-	absences  int
-	diskShare float64
+	missOfPart cost // while the cache of entries lacked one
+	absences   int
+	whole      bool // the cache of entries had every one in the end
+	diskShare  float64
 }
 
 // measureCached asks for everything once, by which the caches fill, and then for
-// everything again and again.
+// everything again and again. The last entry comes late: without it absences are
+// answered by their own cache, with it by the other, which then has every entry.
 func measureCached(ctx context.Context, c Config, p *population) (m cachedCost, err error) {
 	size := cacheBits(c.Scale.Entries)
 	d, err := open(c, location.Caches{Names: size, AbsentNames: size}, 0)
@@ -36,14 +39,23 @@ func measureCached(ctx context.Context, c Config, p *population) (m cachedCost, 
 		return m, err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
+	most, last := p.created[:len(p.created)-nameBytes], p.created[len(p.created)-nameBytes:]
 	if err := errors.Join(
-		fill(ctx, c, d, "fill cache of entries", p.created, true),
+		fill(ctx, c, d, "fill cache of entries", most, true),
 		fill(ctx, c, d, "fill cache of absences", p.absent.names, false)); err != nil {
 		return m, err
 	}
 	before := d.Stats().Names
 	m.absences = before.Negative.Entries
 	runtime.GC() // what is behind us is not to be collected by the thread that is measured
+	for range c.Scale.Rounds {
+		if err := errors.Join(m.pass("absent", &m.missOfPart, d, p.absent, resolve), ctx.Err()); err != nil {
+			return m, err
+		}
+	}
+	if err := fill(ctx, c, d, "fill cache of entries", last, true); err != nil {
+		return m, err
+	}
 	for round := range c.Scale.Rounds {
 		if err := errors.Join(m.round(d, p), ctx.Err()); err != nil {
 			return m, err
@@ -51,8 +63,9 @@ func measureCached(ctx context.Context, c Config, p *population) (m cachedCost, 
 		c.Progress("look up in caches", uint64(round+1), uint64(c.Scale.Rounds))
 	}
 	after := d.Stats().Names
+	m.whole = after.Whole
 	fromDisk := after.DiskFound + after.DiskAbsent - before.DiskFound - before.DiskAbsent
-	m.diskShare = float64(fromDisk) / float64(kindsOfPass*c.Scale.Rounds*c.Scale.Entries)
+	m.diskShare = float64(fromDisk) / float64((1+kindsOfPass)*c.Scale.Rounds*c.Scale.Entries)
 	if m.diskShare > mostFromDisk {
 		return m, fmt.Errorf("%.2f %% of the look-ups went to disk; the figures would not be of the caches", m.diskShare*100)
 	}
@@ -91,13 +104,18 @@ func (m *cachedCost) round(d *location.Directory, p *population) error {
 		{"batches", &m.batch, p.present, resolveBatches},
 		{"mixed batches", &m.batchMixed, p.mixed, resolveBatches},
 	} {
-		var wrong int
-		pass.cost.add(timed(&wrong, func() int { return pass.ask(d, pass.of) }), pass.of.len())
-		if err := expect(wrong, pass.what); err != nil {
+		if err := m.pass(pass.what, pass.cost, d, pass.of, pass.ask); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// pass asks all of the questions once.
+func (m *cachedCost) pass(what string, cost *cost, d *location.Directory, of questions, ask func(*location.Directory, questions) int) error {
+	var wrong int
+	cost.add(timed(&wrong, func() int { return ask(d, of) }), of.len())
+	return expect(wrong, what)
 }
 
 // lookUp is resolve for whole entries, all of them present.
