@@ -158,6 +158,9 @@ func printDirectoryStats(w io.Writer, s *httpapi.Stats) {
 	if d.Stopped != "" {
 		fmt.Fprintf(w, "stopped\t%s\n", d.Stopped)
 	}
+	if d.Names.Whole {
+		fmt.Fprintln(w, "absent names\tneed no cache: every name is cached")
+	}
 	fmt.Fprintln(w, "\ncache\tlook-ups\thit rate\tentries\tof\tbytes\tevicted\tdropped\t")
 	printCache(w, "names", &d.Names.Positive, d.Names.SlotBytes)
 	printCache(w, "absent names", &d.Names.Negative, 0)

@@ -245,7 +245,7 @@ func TestDirectoryStatsVerb(t *testing.T) {
 	s := filledDirectoryShell(t)
 	s.ok(words("get home"))
 	s.ok(words("get home"))
-	out := s.ok(words("stats"), "entries", "live", "names", " %", "create", "register-server")
+	out := s.ok(words("stats"), "entries", "live", "every name is cached", "names", " %", "create", "register-server")
 	for line := range strings.Lines(out) {
 		if strings.HasPrefix(line, "absent ids") && !strings.Contains(line, "off") {
 			t.Errorf("a cache that is off: %s", line)
