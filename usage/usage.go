@@ -51,15 +51,28 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * tick, nil
 }
 
-// PeakMemory is the most bytes of a process that were resident at once.
-func PeakMemory(pid int) (int64, error) {
+// Memory is the bytes of a process that are resident.
+func Memory(pid int) (int64, error) { return status(pid, "VmRSS:") }
+
+// PeakMemory is the most bytes of a process that were resident at once, since it began
+// or since ResetPeak.
+func PeakMemory(pid int) (int64, error) { return status(pid, "VmHWM:") }
+
+// ResetPeak makes PeakMemory count from what is resident now.
+func ResetPeak(pid int) error {
+	const peak = "5" // see proc(5)
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte(peak), 0)
+}
+
+// status is a line of /proc/PID/status that counts bytes.
+func status(pid int, name string) (int64, error) {
 	path := fmt.Sprintf("/proc/%d/status", pid)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
 	for line := range bytes.Lines(text) {
-		value, ok := bytes.CutPrefix(line, []byte("VmHWM:"))
+		value, ok := bytes.CutPrefix(line, []byte(name))
 		if !ok {
 			continue
 		}
@@ -69,7 +82,7 @@ func PeakMemory(pid int) (int64, error) {
 		}
 		return kib << 10, nil
 	}
-	return 0, fmt.Errorf("%s: no VmHWM: the process has ended", path)
+	return 0, fmt.Errorf("%s: no %s the process has ended", path, name)
 }
 
 // Disk is the bytes that the files of a folder take on their disk, which holes make

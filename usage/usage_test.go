@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -44,6 +45,18 @@ func TestPeakMemory(t *testing.T) {
 		t.Errorf("%d bytes at most, though %d are in use", peak, size)
 	}
 	runtime.KeepAlive(memory)
+	memory = nil
+	debug.FreeOSMemory()
+	if err := ResetPeak(os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	now, err := Memory(os.Getpid())
+	if err != nil || now > peak-size/2 {
+		t.Errorf("%d bytes when %d of %d were given back: %v", now, size, peak, err)
+	}
+	if after, err := PeakMemory(os.Getpid()); err != nil || after > peak-size/2 {
+		t.Errorf("a peak of %d bytes after it was reset, %d before: %v", after, peak, err)
+	}
 	if _, err := PeakMemory(0); err == nil {
 		t.Error("there is a process 0")
 	}

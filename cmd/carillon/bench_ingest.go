@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"carillon/figure"
+	"carillon/peer"
 	"carillon/traffic/measure"
 )
 
@@ -34,7 +35,7 @@ folders for their data that are removed at the end. docs/ingest.md says what eac
 			if b.quick {
 				scale = measure.Quick()
 				if !cmd.Flags().Changed("peers") {
-					peers = []string{measure.Victoria}
+					peers = []string{peer.Victoria}
 				}
 			}
 			return b.run(cmd, ingestNotes, func(dir string, progress func(string, uint64, uint64)) ([]figure.Figure, error) {
@@ -49,7 +50,7 @@ folders for their data that are removed at the end. docs/ingest.md says what eac
 	}
 	b.flags(cmd.Flags())
 	b.dirFlag(cmd.Flags())
-	cmd.Flags().StringSliceVar(&peers, "peers", measure.Peers(), "servers to compare with; with --quick "+measure.Victoria+", if not given")
+	cmd.Flags().StringSliceVar(&peers, "peers", peer.Others(), "servers to compare with; with --quick "+peer.Victoria+", if not given")
 	cmd.Flags().StringSliceVar(&only, "only", nil, "stages to run, of "+strings.Join(measure.Stages(), ", ")+"; all if not given")
 	cmd.Flags().StringVar(&recording, "recording", "", "also play this recording of remote write, see carillon bench record")
 	return cmd

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/figure"
+	"carillon/peer"
 	"carillon/require"
 	"carillon/traffic/measure"
 )
@@ -18,8 +19,8 @@ func small() measure.Scale {
 	one := measure.Population{Series: 400, Steps: 2}
 	return measure.Scale{
 		Few: one, Variants: measure.Population{Series: 400, Steps: 50}, Many: one, Graphite: one, Files: one, Quantize: one,
-		HalfMillion: measure.Pace{Series: 300, Every: 20 * time.Millisecond, Steps: 5},
-		FiveMillion: measure.Pace{Series: 600, Every: 20 * time.Millisecond, Steps: 5},
+		HalfMillion: measure.Pace{Series: 300, Every: time.Second, Steps: 2},
+		FiveMillion: measure.Pace{Series: 600, Every: time.Second, Steps: 2},
 		Kills:       measure.Kills{Series: 200, Times: 3, Alive: 40 * time.Millisecond},
 	}
 }
@@ -75,20 +76,20 @@ func TestIngest(t *testing.T) {
 }
 
 func TestIngestBesideVictoriaMetrics(t *testing.T) {
-	require.Feature(t, measure.Victoria, measure.Installed(measure.Victoria), "it is not installed")
-	figures := ingest(t, []string{measure.Victoria}, []string{"few", "many", "graphite"})
+	require.Feature(t, peer.Victoria, peer.Installed(peer.Victoria), "it is not installed")
+	figures := ingest(t, []string{peer.Victoria}, []string{"few", "many", "graphite"})
 	want(t, figures, "ingest.cpu_ratio_100k", "ingest.cpu_ratio_500k", "ingest.new_series_ratio", "ingest.memory_ratio", "ingest.graphite_ratio",
 		"ingest.cpu_per_point_100k.victoria-metrics")
 }
 
 func TestIngestBesidePrometheus(t *testing.T) {
-	require.Feature(t, measure.Prometheus, measure.Installed(measure.Prometheus), "it is not installed")
-	want(t, ingest(t, []string{measure.Prometheus}, []string{"few"}), "ingest.cpu_per_point_100k.prometheus")
+	require.Feature(t, peer.Prometheus, peer.Installed(peer.Prometheus), "it is not installed")
+	want(t, ingest(t, []string{peer.Prometheus}, []string{"few"}), "ingest.cpu_per_point_100k.prometheus")
 }
 
 func TestIngestBesideCarbonCache(t *testing.T) {
-	require.Feature(t, measure.CarbonCache, measure.Installed(measure.CarbonCache), "it is not installed")
-	want(t, ingest(t, []string{measure.CarbonCache}, []string{"files"}), "ingest.cpu_per_point_files.carbon-cache")
+	require.Feature(t, peer.CarbonCache, peer.Installed(peer.CarbonCache), "it is not installed")
+	want(t, ingest(t, []string{peer.CarbonCache}, []string{"files"}), "ingest.cpu_per_point_files.carbon-cache")
 }
 
 // TestBenchPrintsJSON runs a verb as a person would.

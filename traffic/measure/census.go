@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/zeebo/xxh3"
 
+	"carillon/peer"
 	"carillon/traffic/recording"
 )
 
@@ -100,19 +101,19 @@ func (c *census) add(body []byte) error {
 }
 
 // check fails unless a server has every point; ours must have none of them twice.
-func (c *census) check(ctx context.Context, s *process) error {
+func (c *census) check(ctx context.Context, s *peer.Process) error {
 	var stored int
 	span := (c.last-c.first)/1000 + 2
 	for _, name := range slices.Sorted(maps.Keys(c.names)) {
-		result, err := queryAt(ctx, s, time.UnixMilli(c.last), fmt.Sprintf("sum(count_over_time({%s=%q}[%ds]))", model.MetricNameLabel, name, span))
+		result, err := s.Query(ctx, time.UnixMilli(c.last), fmt.Sprintf("sum(count_over_time({%s=%q}[%ds]))", model.MetricNameLabel, name, span))
 		if err != nil {
 			return err
 		}
 		for _, one := range result {
-			stored += int(one.Value.value)
+			stored += int(one.Value.Value)
 		}
 	}
-	if stored < len(c.points) || s.peer.name == Ours && stored > len(c.points) {
+	if stored < len(c.points) || s.Peer.Name == peer.Ours && stored > len(c.points) {
 		return fmt.Errorf("%d points are stored, different ones were %d: %w", stored, len(c.points), ErrWrongSum)
 	}
 	return nil

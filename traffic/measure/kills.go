@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/figure"
+	"carillon/peer"
 	"carillon/traffic"
 )
 
@@ -30,6 +31,9 @@ const (
 	killedSince = 20 * time.Hour
 )
 
+// Lost is the id of the figure of acknowledged points that are lost.
+const Lost = "ingest.lost"
+
 // ErrLost is wrapped by the error of a run that lost what was acknowledged.
 var ErrLost = errors.New("acknowledged points are lost")
 
@@ -38,7 +42,7 @@ var ErrLost = errors.New("acknowledged points are lost")
 // once.
 func (r *run) kills(ctx context.Context) (figures []figure.Figure, err error) {
 	k := r.Scale.Kills
-	dir, done, err := scratch(r.Dir)
+	dir, done, err := peer.Scratch(r.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -47,19 +51,19 @@ func (r *run) kills(ctx context.Context) (figures []figure.Figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	us := ours(r.Command, "--seal-every", sealWhileKilled)
-	first, err := us.start(ctx, dir)
+	us := peer.Own(r.Command, "--seal-every", sealWhileKilled)
+	first, err := us.Start(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	var (
-		current atomic.Pointer[process]
+		current atomic.Pointer[peer.Process]
 		enough  atomic.Bool
 		sent    traffic.Sum
 		slowest time.Duration
 	)
 	current.Store(first)
-	defer func() { current.Load().kill() }()
+	defer func() { current.Load().Kill() }()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for range int(killedSince / step) {
@@ -82,13 +86,13 @@ func (r *run) kills(ctx context.Context) (figures []figure.Figure, err error) {
 			if err := sleep(groupCtx, k.Alive/4+time.Duration(random.Int64N(int64(k.Alive*3/4)))); err != nil {
 				return err
 			}
-			current.Load().kill()
-			next, err := us.start(groupCtx, dir)
+			current.Load().Kill()
+			next, err := us.Start(groupCtx, dir)
 			if err != nil {
 				return err
 			}
 			current.Store(next)
-			slowest = max(slowest, next.readyAfter)
+			slowest = max(slowest, next.ReadyAfter)
 		}
 		r.Progress("kill", uint64(k.Times), uint64(k.Times))
 		return nil
@@ -100,7 +104,7 @@ func (r *run) kills(ctx context.Context) (figures []figure.Figure, err error) {
 }
 
 // missing compares what a server has with what it acknowledged.
-func (r *run) missing(ctx context.Context, s *process, l *load, sent traffic.Sum, slowest time.Duration) ([]figure.Figure, error) {
+func (r *run) missing(ctx context.Context, s *peer.Process, l *load, sent traffic.Sum, slowest time.Duration) ([]figure.Figure, error) {
 	points, _, err := stored(ctx, s, l)
 	if err != nil {
 		return nil, err
@@ -108,7 +112,7 @@ func (r *run) missing(ctx context.Context, s *process, l *load, sent traffic.Sum
 	lost := sent.Points - points
 	figures := []figure.Figure{
 		{
-			ID: "ingest.lost", Value: float64(max(lost, 0)), Unit: pointUnit, Better: figure.Lower,
+			ID: Lost, Value: float64(max(lost, 0)), Unit: pointUnit, Better: figure.Lower,
 			Note: fmt.Sprintf("%d SIGKILLs, %d points acknowledged, %d requests sent again", r.Scale.Kills.Times, sent.Points, l.again.Load()),
 		},
 		{ID: "ingest.slowest_restart", Value: slowest.Seconds(), Unit: seconds, Note: "after a SIGKILL, until it answered"},

@@ -1,10 +1,8 @@
 package measure
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,15 +12,15 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"carillon/peer"
 	"carillon/traffic"
 )
 
 const (
-	connections    = 8
-	perRequest     = 5000                   // points
-	askAgainAfter  = 100 * time.Millisecond // what a server says is busy
-	patience       = 2 * time.Minute        // with a server that takes nothing
-	mostAnswerText = 1 << 10                // bytes of an error's text
+	connections   = 8
+	perRequest    = 5000                   // points
+	askAgainAfter = 100 * time.Millisecond // what a server says is busy
+	patience      = 2 * time.Minute        // with a server that takes nothing
 )
 
 // load sends the steps of a generator to a server over several connections. A step
@@ -58,7 +56,7 @@ func newLoad(c traffic.Config, format traffic.Format) (*load, error) {
 
 // step sends a step to where the target is when it is asked, its requests spread evenly over a time, and
 // returns what was acknowledged.
-func (l *load) step(ctx context.Context, target func() *process, over time.Duration) (traffic.Sum, error) {
+func (l *load) step(ctx context.Context, target func() *peer.Process, over time.Duration) (traffic.Sum, error) {
 	l.generator.NextStep()
 	var (
 		next  atomic.Int64 // request
@@ -96,7 +94,7 @@ func (l *load) step(ctx context.Context, target func() *process, over time.Durat
 }
 
 // request sends points until the server has acknowledged them.
-func (l *load) request(ctx context.Context, s *sender, target func() *process, from, to int) (traffic.Sum, error) {
+func (l *load) request(ctx context.Context, s *sender, target func() *peer.Process, from, to int) (traffic.Sum, error) {
 	sum := l.generator.Fill(&s.points, from, to)
 	s.body = s.encoder.Append(s.body[:0], &s.points)
 	for began := time.Now(); ; l.again.Add(1) {
@@ -108,7 +106,7 @@ func (l *load) request(ctx context.Context, s *sender, target func() *process, f
 		switch {
 		case err == nil:
 			return sum, nil
-		case errors.Is(err, errRefused), time.Since(began) > patience:
+		case errors.Is(err, peer.ErrRefused), time.Since(began) > patience:
 			return traffic.Sum{}, err
 		}
 		if err := sleep(ctx, askAgainAfter); err != nil {
@@ -117,42 +115,16 @@ func (l *load) request(ctx context.Context, s *sender, target func() *process, f
 	}
 }
 
-// errRefused is wrapped by errors that would be the same another time.
-var errRefused = errors.New("refused")
-
-func (l *load) post(ctx context.Context, to *process, body []byte) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.url("/api/v1/write"), bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header = http.Header{
-		"Content-Type": {"application/x-protobuf"}, "Content-Encoding": {"snappy"},
-		"X-Prometheus-Remote-Write-Version": {"0.1.0"},
-	}
-	response, err := l.client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, mostAnswerText))
-	if err != nil {
-		return err
-	}
-	switch {
-	case response.StatusCode/100 == 2:
-		return nil
-	case response.StatusCode/100 == 4 && response.StatusCode != http.StatusTooManyRequests:
-		return fmt.Errorf("%s: %s %s: %w", to.peer.name, response.Status, text, errRefused)
-	}
-	return fmt.Errorf("%s: %s %s", to.peer.name, response.Status, text)
+func (l *load) post(ctx context.Context, to *peer.Process, body []byte) error {
+	return to.Write(ctx, l.client, body)
 }
 
 // lines sends lines over a connection of their own and waits until the server ends
 // its side too, which ours does when the journal has them.
-func (l *load) lines(ctx context.Context, to *process, lines []byte) error {
-	address := to.ports.graphite
+func (l *load) lines(ctx context.Context, to *peer.Process, lines []byte) error {
+	address := to.Ports.Graphite
 	if l.format == traffic.Istatd {
-		address = to.ports.istatd
+		address = to.Ports.Istatd
 	}
 	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"carillon/figure"
+	"carillon/peer"
 )
 
 // step is the time between two points of a series, where it is not said.
@@ -71,7 +72,7 @@ func Quick() Scale {
 type Config struct {
 	Dir       string   // exists and is empty; what is left there is the caller's to remove
 	Command   []string // starts this build; a verb and its flags are added to it
-	Peers     []string // names of those to compare with, see Peers
+	Peers     []string // names of those to compare with, see peer.Others
 	Stages    []string // names of those to run, see Stages; none means all
 	Recording string   // a file to play besides; "" is none
 	Scale     Scale
@@ -148,22 +149,18 @@ func (c *Config) check() error {
 			return fmt.Errorf("no stage %q: want some of %q", name, Stages())
 		}
 	}
-	var there []string
-	for _, name := range c.Peers {
-		switch {
-		case !slices.Contains(Peers(), name):
-			return fmt.Errorf("no peer %q: want some of %q", name, Peers())
-		case Installed(name):
-			there = append(there, name)
-		default:
-			c.Missing(name)
-		}
-	}
-	c.Peers = there
-	return nil
+	var err error
+	c.Peers, err = peer.Choose(c.Peers, c.Missing)
+	return err
 }
 
-// peers are those of some that are to be compared with.
-func (c *Config) peers(some ...*peer) []*peer {
-	return slices.DeleteFunc(some, func(p *peer) bool { return !slices.Contains(c.Peers, p.name) })
+// servers are this build, and those of some peers that it is to be compared with.
+func (c *Config) servers(some ...string) []*peer.Peer {
+	servers := []*peer.Peer{peer.Own(c.Command)}
+	for _, name := range some {
+		if slices.Contains(c.Peers, name) {
+			servers = append(servers, peer.Other(name))
+		}
+	}
+	return servers
 }

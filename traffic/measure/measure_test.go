@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"carillon/peer"
 	"carillon/traffic"
 )
 
@@ -43,11 +44,11 @@ func TestRunRefusesAndLeavesOut(t *testing.T) {
 	var missing []string
 	config := Config{Stages: []string{"recorded"}, Missing: func(peer string) { missing = append(missing, peer) }}
 	t.Setenv("PATH", t.TempDir())
-	config.Peers = Peers()
+	config.Peers = peer.Others()
 	if figures, err := Run(t.Context(), config); err != nil || len(figures) != 0 {
 		t.Errorf("got %v, %v", figures, err)
 	}
-	if len(missing) != len(Peers()) {
+	if len(missing) != len(peer.Others()) {
 		t.Errorf("missing: %q", missing)
 	}
 	for want, change := range map[string]func(*Config){
@@ -68,7 +69,7 @@ func TestRunRefusesAndLeavesOut(t *testing.T) {
 }
 
 // fake answers every count with one number and every sum with another.
-func fake(t *testing.T, count, sum float64) *process {
+func fake(t *testing.T, count, sum float64) *peer.Process {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.FormValue("query")
 		switch {
@@ -83,7 +84,7 @@ func fake(t *testing.T, count, sum float64) *process {
 		}
 	}))
 	t.Cleanup(server.Close)
-	return &process{peer: &peer{name: "fake", http: true}, ports: ports{http: strings.TrimPrefix(server.URL, "http://")}}
+	return &peer.Process{Peer: &peer.Peer{Name: "fake"}, Ports: peer.Ports{HTTP: strings.TrimPrefix(server.URL, "http://")}}
 }
 
 func TestExpect(t *testing.T) {
@@ -126,30 +127,18 @@ func TestWhisper(t *testing.T) {
 	write("one.wsp", file(3, [2]float64{1700000000, 1.5}, [2]float64{0, 7}, [2]float64{1700000010, 2}))
 	write("two.wsp", file(1, [2]float64{1700000000, -0.25}))
 	write("log", []byte("no file of points"))
-	s := &process{data: dir}
-	if err := expectFiles(t.Context(), s, nil, traffic.Sum{Points: 3, Milli: 3250}); err != nil {
+	s := &peer.Process{Data: dir}
+	if err := expectFiles(s, traffic.Sum{Points: 3, Milli: 3250}); err != nil {
 		t.Error(err)
 	}
-	if err := expectFiles(t.Context(), s, nil, traffic.Sum{Points: 4, Milli: 3250}); !errors.Is(err, ErrWrongSum) {
+	if err := expectFiles(s, traffic.Sum{Points: 4, Milli: 3250}); !errors.Is(err, ErrWrongSum) {
 		t.Errorf("got %v", err)
 	}
 	for _, b := range [][]byte{nil, file(2, [2]float64{1, 1})} {
 		write("short.wsp", b)
-		if err := expectFiles(t.Context(), s, nil, traffic.Sum{}); err == nil || errors.Is(err, ErrWrongSum) {
+		if err := expectFiles(s, traffic.Sum{}); err == nil || errors.Is(err, ErrWrongSum) {
 			t.Errorf("%d bytes: got %v", len(b), err)
 		}
-	}
-}
-
-func TestTail(t *testing.T) {
-	var log tail
-	for range 3 {
-		if n, err := log.Write([]byte(strings.Repeat("x", logBytes-1) + "y")); n != logBytes || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if text := log.String(); len(text) != logBytes || text[logBytes-1] != 'y' {
-		t.Errorf("%d bytes", len(text))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/figure"
+	"carillon/peer"
 	"carillon/traffic"
 )
 
@@ -74,17 +75,17 @@ func (r *run) keepPace(ctx context.Context, p Pace) (got paced, err error) {
 	if got, known := r.paces[p]; known {
 		return got, nil
 	}
-	dir, done, err := scratch(r.Dir)
+	dir, done, err := peer.Scratch(r.Dir)
 	if err != nil {
 		return got, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	us := ours(r.Command, "--series-cache-bits", strconv.Itoa(max(leastCacheBits, bits.Len(uint(p.Series)))))
-	s, err := us.start(ctx, dir)
+	us := peer.Own(r.Command, "--series-cache-bits", strconv.Itoa(max(leastCacheBits, bits.Len(uint(p.Series)))))
+	s, err := us.Start(ctx, dir)
 	if err != nil {
 		return got, err
 	}
-	defer s.kill()
+	defer s.Kill()
 
 	sent, err := r.introduce(ctx, p, s)
 	if err != nil {
@@ -98,7 +99,7 @@ func (r *run) keepPace(ctx context.Context, p Pace) (got paced, err error) {
 	if err := sleep(ctx, time.Until(start)); err != nil {
 		return got, err
 	}
-	before, err := s.cpu()
+	before, err := s.CPU()
 	if err != nil {
 		return got, err
 	}
@@ -108,19 +109,19 @@ func (r *run) keepPace(ctx context.Context, p Pace) (got paced, err error) {
 	}
 	sent.Add(more)
 	wall := time.Since(start)
-	steps, err := s.cpu()
+	steps, err := s.CPU()
 	if err != nil {
 		return got, err
 	}
-	total, peak, err := s.stop()
+	total, peak, err := s.Stop()
 	if err != nil {
 		return got, err
 	}
-	again, err := us.start(ctx, dir)
+	again, err := us.Start(ctx, dir)
 	if err != nil {
 		return got, err
 	}
-	defer again.kill()
+	defer again.Kill()
 	got = paced{share: (total - before).Seconds() / wall.Seconds(), steps: (steps - before).Seconds() / wall.Seconds(), peak: peak}
 	if err := expect(ctx, again, load, sent); err != nil {
 		return got, err
@@ -130,25 +131,25 @@ func (r *run) keepPace(ctx context.Context, p Pace) (got paced, err error) {
 }
 
 // introduce sends the first point of each series, at full speed.
-func (r *run) introduce(ctx context.Context, p Pace, s *process) (traffic.Sum, error) {
+func (r *run) introduce(ctx context.Context, p Pace, s *peer.Process) (traffic.Sum, error) {
 	load, err := newLoad(traffic.Config{Series: p.Series, Seed: r.Seed, Start: time.Now(), Step: p.Every}, traffic.RemoteWrite)
 	if err != nil {
 		return traffic.Sum{}, err
 	}
-	sent, err := load.step(ctx, func() *process { return s }, 0)
+	sent, err := load.step(ctx, func() *peer.Process { return s }, 0)
 	if err != nil {
 		return traffic.Sum{}, err
 	}
-	return sent, s.settle(ctx, r.Scale.Settle)
+	return sent, s.Settle(ctx, r.Scale.Settle)
 }
 
 // sendSteps sends each step at its time. A server that is a whole step behind does not
 // keep up.
-func (r *run) sendSteps(ctx context.Context, p Pace, l *load, s *process, start time.Time) (sent traffic.Sum, err error) {
+func (r *run) sendSteps(ctx context.Context, p Pace, l *load, s *peer.Process, start time.Time) (sent traffic.Sum, err error) {
 	stage := "in real time: " + p.String()
 	for i := range p.Steps {
 		r.Progress(stage, uint64(i), uint64(p.Steps))
-		sum, err := l.step(ctx, func() *process { return s }, p.Every)
+		sum, err := l.step(ctx, func() *peer.Process { return s }, p.Every)
 		if err != nil {
 			return sent, err
 		}

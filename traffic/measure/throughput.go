@@ -3,9 +3,11 @@ package measure
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"carillon/figure"
+	"carillon/peer"
 	"carillon/traffic"
 )
 
@@ -27,13 +29,13 @@ const roughNote = "times jitter, 1 % each late, repeated and of the future"
 
 func (r *run) few(ctx context.Context) ([]figure.Figure, error) {
 	w := work{title: "remote write", population: r.Scale.Few}
-	trials, err := r.compare(ctx, w, victoria(), prometheus())
-	figures := ratioTo(trials, Victoria, figure.Figure{ID: "ingest.cpu_ratio_100k", Goal: 1. / 7, Floor: 1. / 4}, nanos, (*trial).perPoint)
+	trials, err := r.compare(ctx, w, peer.Victoria, peer.Prometheus)
+	figures := ratioTo(trials, peer.Victoria, figure.Figure{ID: "ingest.cpu_ratio_100k", Goal: 1. / 7, Floor: 1. / 4}, nanos, (*trial).perPoint)
 	figures = append(figures, cpuRow(trials, "ingest.cpu_per_point_100k")...)
 	figures = append(figures, row(trials, "ingest.points_per_second_100k", perSecond, func(t *trial) float64 { return t.points() / t.sending.Seconds() })...)
 	figures = append(figures, row(trials, "ingest.disk_per_point_100k", bytesUnit, (*trial).diskPerPoint)...)
 	for _, t := range trials {
-		if t.peer.name == Ours {
+		if t.peer.Name == peer.Ours {
 			figures = append(figures, figure.Figure{ID: "ingest.journal_per_point_100k", Value: float64(t.journal) / t.allPoints(), Unit: bytesUnit, Note: "before anything is sealed, definitions included"})
 		}
 	}
@@ -52,7 +54,7 @@ func (r *run) variants(ctx context.Context) (figures []figure.Figure, err error)
 		{"ingest.cpu_per_point_istatd", "istatd lines", work{title: "istatd", format: traffic.Istatd}},
 	} {
 		v.work.population = r.Scale.Variants
-		t, err := r.try(ctx, ours(r.Command), v.work)
+		t, err := r.try(ctx, peer.Own(r.Command), v.work)
 		if err != nil {
 			return figures, err
 		}
@@ -63,10 +65,10 @@ func (r *run) variants(ctx context.Context) (figures []figure.Figure, err error)
 
 func (r *run) many(ctx context.Context) ([]figure.Figure, error) {
 	w := work{title: "remote write", population: r.Scale.Many}
-	trials, err := r.compare(ctx, w, victoria())
-	figures := ratioTo(trials, Victoria, figure.Figure{ID: "ingest.cpu_ratio_500k", Goal: 1. / 7, Floor: 1. / 4}, nanos, (*trial).perPoint)
-	figures = append(figures, ratioTo(trials, Victoria, figure.Figure{ID: "ingest.new_series_ratio", Goal: 1. / 10, Floor: 1. / 4}, nanos, (*trial).perNewSeries)...)
-	figures = append(figures, ratioTo(trials, Victoria, figure.Figure{ID: "ingest.memory_ratio", Goal: 0.4, Floor: 0.7}, bytesUnit, (*trial).peakBytes)...)
+	trials, err := r.compare(ctx, w, peer.Victoria)
+	figures := ratioTo(trials, peer.Victoria, figure.Figure{ID: "ingest.cpu_ratio_500k", Goal: 1. / 7, Floor: 1. / 4}, nanos, (*trial).perPoint)
+	figures = append(figures, ratioTo(trials, peer.Victoria, figure.Figure{ID: "ingest.new_series_ratio", Goal: 1. / 10, Floor: 1. / 4}, nanos, (*trial).perNewSeries)...)
+	figures = append(figures, ratioTo(trials, peer.Victoria, figure.Figure{ID: "ingest.memory_ratio", Goal: 0.4, Floor: 0.7}, bytesUnit, (*trial).peakBytes)...)
 	figures = append(figures, cpuRow(trials, "ingest.cpu_per_point_500k")...)
 	figures = append(figures, row(trials, "ingest.cpu_per_new_series", nanos, (*trial).perNewSeries)...)
 	figures = append(figures, row(trials, "ingest.peak_memory_500k", bytesUnit, (*trial).peakBytes)...)
@@ -76,18 +78,18 @@ func (r *run) many(ctx context.Context) ([]figure.Figure, error) {
 
 func (r *run) graphite(ctx context.Context) ([]figure.Figure, error) {
 	w := work{title: "graphite", population: r.Scale.Graphite, format: traffic.Graphite}
-	trials, err := r.compare(ctx, w, victoria())
-	figures := ratioTo(trials, Victoria, figure.Figure{ID: "ingest.graphite_ratio", Goal: 1. / 5, Floor: 1. / 3}, nanos, (*trial).perPoint)
+	trials, err := r.compare(ctx, w, peer.Victoria)
+	figures := ratioTo(trials, peer.Victoria, figure.Figure{ID: "ingest.graphite_ratio", Goal: 1. / 5, Floor: 1. / 3}, nanos, (*trial).perPoint)
 	figures = append(figures, cpuRow(trials, "ingest.cpu_per_point_graphite")...)
 	return figures, err
 }
 
 // files compares with what keeps a file a series.
 func (r *run) files(ctx context.Context) ([]figure.Figure, error) {
-	if len(r.peers(carbonCache())) == 0 {
+	if !slices.Contains(r.Peers, peer.CarbonCache) {
 		return nil, nil
 	}
-	trials, err := r.compare(ctx, work{title: "graphite into files", population: r.Scale.Files, format: traffic.Graphite}, carbonCache())
+	trials, err := r.compare(ctx, work{title: "graphite into files", population: r.Scale.Files, format: traffic.Graphite}, peer.CarbonCache)
 	figures := cpuRow(trials, "ingest.cpu_per_point_files")
 	figures = append(figures, row(trials, "ingest.cpu_per_new_series_files", nanos, (*trial).perNewSeries)...)
 	figures = append(figures, row(trials, "ingest.disk_per_point_files", bytesUnit, (*trial).diskPerPoint)...)
@@ -96,8 +98,8 @@ func (r *run) files(ctx context.Context) ([]figure.Figure, error) {
 
 // compare gives the same work to this build and to those of some peers that are to be
 // compared with, one after the other.
-func (r *run) compare(ctx context.Context, w work, some ...*peer) (trials []*trial, err error) {
-	for _, p := range append([]*peer{ours(r.Command)}, r.peers(some...)...) {
+func (r *run) compare(ctx context.Context, w work, some ...string) (trials []*trial, err error) {
+	for _, p := range r.servers(some...) {
 		t, err := r.try(ctx, p, w)
 		if err != nil {
 			return trials, err
@@ -109,13 +111,13 @@ func (r *run) compare(ctx context.Context, w work, some ...*peer) (trials []*tri
 
 // ratioTo is how much this build needs of what a peer needs: no figure if either was
 // not measured.
-func ratioTo(trials []*trial, peer string, f figure.Figure, unit string, of func(*trial) float64) []figure.Figure {
+func ratioTo(trials []*trial, than string, f figure.Figure, unit string, of func(*trial) float64) []figure.Figure {
 	var ours, theirs *trial
 	for _, t := range trials {
-		switch t.peer.name {
-		case Ours:
+		switch t.peer.Name {
+		case peer.Ours:
 			ours = t
-		case peer:
+		case than:
 			theirs = t
 		}
 	}
@@ -123,7 +125,7 @@ func ratioTo(trials []*trial, peer string, f figure.Figure, unit string, of func
 		return nil
 	}
 	f.Value, f.Unit, f.Better = of(ours)/of(theirs), ratio, figure.Lower
-	f.Note = fmt.Sprintf("%s, %s %s; %s", figure.Amount(of(ours), unit), peer, figure.Amount(of(theirs), unit), ours.work.population)
+	f.Note = fmt.Sprintf("%s, %s %s; %s", figure.Amount(of(ours), unit), than, figure.Amount(of(theirs), unit), ours.work.population)
 	return []figure.Figure{f}
 }
 
@@ -131,8 +133,8 @@ func ratioTo(trials []*trial, peer string, f figure.Figure, unit string, of func
 func row(trials []*trial, id, unit string, of func(*trial) float64) (figures []figure.Figure) {
 	for _, t := range trials {
 		f := figure.Figure{ID: id, Value: of(t), Unit: unit, Note: t.work.population.String()}
-		if t.peer.name != Ours {
-			f.ID += "." + t.peer.name
+		if t.peer.Name != peer.Ours {
+			f.ID += "." + t.peer.Name
 		}
 		figures = append(figures, f)
 	}

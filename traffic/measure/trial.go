@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"carillon/peer"
 	"carillon/traffic"
 	"carillon/usage"
 )
@@ -27,7 +28,7 @@ const learning = 2
 
 // trial is what a server needed for a work.
 type trial struct {
-	peer *peer
+	peer *peer.Peer
 	work work
 
 	newSeries time.Duration // CPU, for the first points of each series, see learning
@@ -66,14 +67,14 @@ type trialKey struct {
 // try gives a work to a server of its own, as fast as that takes it. The server is
 // then asked to end, since what it only holds in memory is work still to do; and it
 // is started again to see whether it has everything.
-func (r *run) try(ctx context.Context, p *peer, w work) (t *trial, err error) {
-	key := trialKey{p.name, w}
+func (r *run) try(ctx context.Context, p *peer.Peer, w work) (t *trial, err error) {
+	key := trialKey{p.Name, w}
 	if t := r.trials[key]; t != nil {
 		return t, nil
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%s: %w", p.name, err)
+			err = fmt.Errorf("%s: %w", p.Name, err)
 			return
 		}
 		r.trials[key] = t
@@ -85,49 +86,49 @@ func (r *run) try(ctx context.Context, p *peer, w work) (t *trial, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, done, err := scratch(r.Dir)
+	dir, done, err := peer.Scratch(r.Dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	s, err := p.start(ctx, dir)
+	s, err := p.Start(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	defer s.kill()
+	defer s.Kill()
 
 	t = &trial{peer: p, work: w}
 	sent, err := r.send(ctx, t, load, s)
 	if err != nil {
 		return nil, err
 	}
-	again, err := p.start(ctx, dir)
+	again, err := p.Start(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	defer again.kill()
-	t.restart = again.readyAfter
-	return t, p.check(ctx, again, load, sent)
+	defer again.Kill()
+	t.restart = again.ReadyAfter
+	return t, check(ctx, again, load, sent)
 }
 
 // send is a trial's life of the server from its start to its end.
-func (r *run) send(ctx context.Context, t *trial, load *load, s *process) (sent traffic.Sum, err error) {
-	target := func() *process { return s }
-	stage := fmt.Sprintf("%s, %d series, %s", t.work.title, t.work.population.Series, s.peer.name)
+func (r *run) send(ctx context.Context, t *trial, load *load, s *peer.Process) (sent traffic.Sum, err error) {
+	target := func() *peer.Process { return s }
+	stage := fmt.Sprintf("%s, %d series, %s", t.work.title, t.work.population.Series, s.Peer.Name)
 	steps := uint64(t.work.population.Steps) + learning
-	before, err := s.cpu()
+	before, err := s.CPU()
 	if err != nil {
 		return sent, err
 	}
 	var began time.Time
 	for i := range steps {
 		if i > 0 && i <= learning {
-			if err := s.settle(ctx, r.Scale.Settle); err != nil {
+			if err := s.Settle(ctx, r.Scale.Settle); err != nil {
 				return sent, err
 			}
 		}
 		if i == learning {
-			now, err := s.cpu()
+			now, err := s.CPU()
 			if err != nil {
 				return sent, err
 			}
@@ -142,24 +143,24 @@ func (r *run) send(ctx context.Context, t *trial, load *load, s *process) (sent 
 	}
 	r.Progress(stage, steps, steps)
 	t.sending = time.Since(began)
-	if err := s.settle(ctx, r.Scale.Settle); err != nil {
+	if err := s.Settle(ctx, r.Scale.Settle); err != nil {
 		return sent, err
 	}
-	now, err := s.cpu()
+	now, err := s.CPU()
 	if err != nil {
 		return sent, err
 	}
 	t.running = now - before
-	if s.peer.journal != "" {
-		if t.journal, err = usage.Disk(filepath.Join(s.data, s.peer.journal)); err != nil {
+	if s.Peer.Journal != "" {
+		if t.journal, err = usage.Disk(filepath.Join(s.Data, s.Peer.Journal)); err != nil {
 			return sent, err
 		}
 	}
-	total, peak, err := s.stop()
+	total, peak, err := s.Stop()
 	if err != nil {
 		return sent, err
 	}
 	t.whole, t.peak = total-before, peak
-	t.disk, err = usage.Disk(s.data)
+	t.disk, err = usage.Disk(s.Data)
 	return sent, err
 }

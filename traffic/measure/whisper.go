@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io/fs"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"carillon/peer"
 	"carillon/traffic"
 )
 
@@ -22,10 +22,10 @@ const (
 )
 
 // expectFiles is expect for the files of carbon-cache, which answers no queries.
-func expectFiles(_ context.Context, s *process, _ *load, want traffic.Sum) error {
+func expectFiles(s *peer.Process, want traffic.Sum) error {
 	var points int64
 	var sum float64
-	err := filepath.WalkDir(s.data, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(s.Data, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".wsp" {
 			return err
 		}

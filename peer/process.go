@@ -1,4 +1,4 @@
-package measure
+package peer
 
 import (
 	"context"
@@ -26,16 +26,16 @@ const (
 	logBytes   = 4 << 10                // of what a server said last
 )
 
-// process is a server that was started, and ends by its process id only.
-type process struct {
-	peer  *peer
-	data  string // its folder
-	ports ports
+// Process is a server that was started, and ends by its process id only.
+type Process struct {
+	Peer  *Peer
+	Data  string // its folder
+	Ports Ports
 	cmd   *exec.Cmd
 	log   *tail
 	ended chan struct{} // closed when it has ended
 
-	readyAfter time.Duration // from its start until it answered
+	ReadyAfter time.Duration // from its start until it answered
 }
 
 // tail keeps the end of what is written to it.
@@ -58,18 +58,18 @@ func (t *tail) String() string {
 	return string(t.text)
 }
 
-// start runs a server on a data directory and free ports of loopback, and waits until it
+// Start runs a server on a data directory and free ports of loopback, and waits until it
 // answers.
-func (p *peer) start(ctx context.Context, dir string) (*process, error) {
+func (p *Peer) Start(ctx context.Context, dir string) (*Process, error) {
 	ports, err := freePorts()
 	if err != nil {
 		return nil, err
 	}
-	s := &process{peer: p, data: filepath.Join(dir, p.name), ports: ports, log: &tail{}, ended: make(chan struct{})}
-	if err := os.MkdirAll(s.data, 0o700); err != nil {
+	s := &Process{Peer: p, Data: filepath.Join(dir, p.Name), Ports: ports, log: &tail{}, ended: make(chan struct{})}
+	if err := os.MkdirAll(s.Data, 0o700); err != nil {
 		return nil, err
 	}
-	command, err := p.command(s.data, ports)
+	command, err := p.command(s.Data, ports)
 	if err != nil {
 		return nil, err
 	}
@@ -80,22 +80,22 @@ func (p *peer) start(ctx context.Context, dir string) (*process, error) {
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name, err)
+		return nil, fmt.Errorf("start %s: %w", p.Name, err)
 	}
 	go func() {
 		_ = s.cmd.Wait() // how it ended is in ProcessState
 		close(s.ended)
 	}()
 	if err := s.wait(ctx); err != nil {
-		s.kill()
-		return nil, fmt.Errorf("start %s: %w; it said: %s", p.name, err, s.log)
+		s.Kill()
+		return nil, fmt.Errorf("start %s: %w; it said: %s", p.Name, err, s.log)
 	}
-	s.readyAfter = time.Since(began)
+	s.ReadyAfter = time.Since(began)
 	return s, nil
 }
 
 // wait returns when the server answers.
-func (s *process) wait(ctx context.Context) error {
+func (s *Process) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLasts)
 	defer cancel()
 	tick := time.NewTicker(pollEvery)
@@ -112,15 +112,15 @@ func (s *process) wait(ctx context.Context) error {
 	return nil
 }
 
-func (s *process) answers(ctx context.Context) bool {
-	if !s.peer.http {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.ports.graphite)
+func (s *Process) answers(ctx context.Context) bool {
+	if !s.Peer.http {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Ports.Graphite)
 		if err == nil {
 			_ = c.Close()
 		}
 		return err == nil
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url("/api/v1/query?query=1"), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL("/api/v1/query?query=1"), nil)
 	if err != nil {
 		return false
 	}
@@ -132,19 +132,19 @@ func (s *process) answers(ctx context.Context) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-func (s *process) url(path string) string { return "http://" + s.ports.http + path }
+func (s *Process) URL(path string) string { return "http://" + s.Ports.HTTP + path }
 
-// cpu is what the server has used until now.
-func (s *process) cpu() (time.Duration, error) { return usage.CPU(s.cmd.Process.Pid) }
+// CPU is what the server has used until now.
+func (s *Process) CPU() (time.Duration, error) { return usage.CPU(s.cmd.Process.Pid) }
 
-// settle waits until the server's background work is done, but no longer than the time
+// Settle waits until the server's background work is done, but no longer than the time
 // given, unless it is known to hold something.
-func (s *process) settle(ctx context.Context, most time.Duration) error {
-	idle := max(min(idleFor, most), s.peer.holds)
+func (s *Process) Settle(ctx context.Context, most time.Duration) error {
+	idle := max(min(idleFor, most), s.Peer.holds)
 	most = max(most, 2*idle)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	before, err := s.cpu()
+	before, err := s.CPU()
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (s *process) settle(ctx context.Context, most time.Duration) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		now, err := s.cpu()
+		now, err := s.CPU()
 		if err != nil {
 			return err
 		}
@@ -167,17 +167,17 @@ func (s *process) settle(ctx context.Context, most time.Duration) error {
 	return nil
 }
 
-// kill ends the server as a power cut would, as far as a process can tell.
-func (s *process) kill() {
+// Kill ends the server as a power cut would, as far as a process can tell.
+func (s *Process) Kill() {
 	_ = s.cmd.Process.Kill() // fails if it has ended
 	<-s.ended
 }
 
-// stop asks the server to write what it holds and end, and returns the CPU time it used in
+// Stop asks the server to write what it holds and end, and returns the CPU time it used in
 // its life and the most memory it had.
-func (s *process) stop() (cpu time.Duration, peak int64, err error) {
+func (s *Process) Stop() (cpu time.Duration, peak int64, err error) {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return 0, 0, fmt.Errorf("stop %s: %w", s.peer.name, err)
+		return 0, 0, fmt.Errorf("stop %s: %w", s.Peer.Name, err)
 	}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -191,21 +191,21 @@ func (s *process) stop() (cpu time.Duration, peak int64, err error) {
 		case <-s.ended:
 			return s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime(), peak, nil
 		case <-late.C:
-			s.kill()
-			return 0, 0, fmt.Errorf("stop %s: it went on for %s; it said: %s", s.peer.name, stopLasts, s.log)
+			s.Kill()
+			return 0, 0, fmt.Errorf("stop %s: it went on for %s; it said: %s", s.Peer.Name, stopLasts, s.log)
 		case <-tick.C:
 		}
 	}
 }
 
-// ports are addresses on loopback that were free a moment ago.
-type ports struct{ http, graphite, istatd string }
+// Ports are addresses on loopback that were free a moment ago.
+type Ports struct{ HTTP, Graphite, Istatd string }
 
-func freePorts() (p ports, err error) {
-	for _, address := range []*string{&p.http, &p.graphite, &p.istatd} {
+func freePorts() (p Ports, err error) {
+	for _, address := range []*string{&p.HTTP, &p.Graphite, &p.Istatd} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return ports{}, err
+			return Ports{}, err
 		}
 		defer l.Close() // at the end, so that the three differ
 		*address = l.Addr().String()
@@ -213,8 +213,8 @@ func freePorts() (p ports, err error) {
 	return p, nil
 }
 
-// scratch is an own folder in a run's, removed by done.
-func scratch(parent string) (dir string, done func() error, err error) {
+// Scratch is an own folder in a run's, removed by done.
+func Scratch(parent string) (dir string, done func() error, err error) {
 	dir, err = os.MkdirTemp(parent, "server-")
 	return dir, func() error { return os.RemoveAll(dir) }, err
 }
