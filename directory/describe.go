@@ -10,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"carillon/directory/index"
 	"carillon/series"
 )
 
@@ -79,8 +80,13 @@ func (d *Directory) KindOf(metric string) series.Kind {
 func (d *Directory) describedKind(metric string) (series.Kind, bool) {
 	d.families.mu.RLock()
 	defer d.families.mu.RUnlock()
+	return d.families.kindOf(metric)
+}
+
+// kindOf is called under mu.
+func (f *families) kindOf(metric string) (series.Kind, bool) {
 	return kindByMetadata(metric, func(name string) (series.Metadata, bool) {
-		m, ok := d.families.byName[name]
+		m, ok := f.byName[name]
 		return m, ok
 	})
 }
@@ -135,7 +141,7 @@ func (d *Directory) Describe(partition int, metadata []series.Metadata) ([]uint3
 			latest[m.Family] = m
 		}
 	}
-	changed := d.partitions[partition].misjudged(d.kindsAfter(latest))
+	changed := misjudged(d.partitions[partition], d.kindsAfter(latest))
 	maps.DeleteFunc(latest, func(name string, m series.Metadata) bool {
 		known, ok := d.families.byName[name]
 		return ok && known == m
@@ -174,11 +180,11 @@ func (d *Directory) kindsAfter(latest map[string]series.Metadata) map[string]ser
 
 // misjudged is the series whose kind differs from that of their metric, with the
 // right kind.
-func (p *partition) misjudged(kinds map[string]series.Kind) map[uint32]series.Kind {
+func misjudged(p *index.Index, kinds map[string]series.Kind) map[uint32]series.Kind {
 	changed := make(map[uint32]series.Kind)
 	for metric, kind := range kinds {
-		for _, number := range p.index.numbers(series.MetricName, metric) {
-			if have := p.kinds[number]; have != kind && have != series.Event {
+		for _, number := range p.With(series.MetricName, metric) {
+			if have, _ := p.Kind(number); have != kind && have != series.Event {
 				changed[number] = kind
 			}
 		}
@@ -189,16 +195,16 @@ func (p *partition) misjudged(kinds map[string]series.Kind) map[uint32]series.Ki
 func (d *Directory) storeKinds(partition int, described map[string]series.Metadata, changed map[uint32]series.Kind) error {
 	batch := d.db.NewBatch()
 	defer batch.Close()
-	var w recordWriter
+	var key, value []byte // a batch copies them
 	for name, m := range described {
-		w.key, w.value = appendFamilyKey(w.key[:0], name), appendFamilyValue(w.value[:0], m)
-		if err := batch.Set(w.key, w.value, nil); err != nil {
+		key, value = appendFamilyKey(key[:0], name), appendFamilyValue(value[:0], m)
+		if err := batch.Set(key, value, nil); err != nil {
 			return err
 		}
 	}
-	p := d.partitions[partition]
 	for number, kind := range changed {
-		if err := w.setSeries(batch, series.NewID(partition, number), kind, p.keys[number]); err != nil {
+		key, value = appendID(key[:0], kindSpace, series.NewID(partition, number)), appendKindValue(value[:0], kind)
+		if err := batch.Set(key, value, nil); err != nil {
 			return err
 		}
 	}
@@ -206,12 +212,7 @@ func (d *Directory) storeKinds(partition int, described map[string]series.Metada
 }
 
 func (d *Directory) enterKinds(partition int, described map[string]series.Metadata, changed map[uint32]series.Kind) {
-	p := d.partitions[partition]
-	p.mu.Lock()
-	for number, kind := range changed {
-		p.kinds[number] = kind
-	}
-	p.mu.Unlock()
+	d.partitions[partition].SetKinds(changed)
 	d.families.mu.Lock()
 	for name, m := range described {
 		// A copy: the strings may be pieces of a whole journal message.

@@ -1,8 +1,8 @@
 // Package directory knows every series: definitions come in from a partition's
 // journal in log order, and numbers, kinds, keys and the answers to label
-// matchers go out. Everything is kept in Pebble (docs/format/directory.md) and
-// found by caches of fixed size in front of it (key → id) and an index in memory
-// (label → numbers). Receivers look keys up, the loop of each partition defines and
+// matchers go out. Everything is kept in Pebble (docs/format/directory.md), and
+// found in an index in memory (package index), with caches of fixed size in front
+// of it for keys. Receivers look keys up, the loop of each partition defines and
 // describes, and queries select.
 package directory
 
@@ -10,23 +10,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"math/rand/v2"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"carillon/directory/index"
 	"carillon/series"
 )
 
 const (
-	maxPartitions = 1024    // partitions a directory
-	memTableBytes = 8 << 20 // what Pebble gathers before it writes a table
-	// blockCacheBytes holds the filters of several million series, so that a key
-	// which is new is found to be so without reading the disk.
-	blockCacheBytes = 32 << 20
+	maxPartitions   = 1024    // partitions a directory
+	memTableBytes   = 4 << 20 // what Pebble gathers before it writes a table
+	blockCacheBytes = 1 << 20 // of Pebble; what it holds is read once, at the start
 )
 
 var (
@@ -46,31 +44,21 @@ var (
 // one partition are only called by that partition's loop, one call at a time.
 //
 // Who owns what:
-//   - partitions: the slice never changes; see partition for what is inside.
+//   - partitions: the slice never changes. An index has a lock of its own, which is
+//     held during no I/O; its writer is the partition's loop.
 //   - lookups: see lookups. Its lock is taken last, and held during no I/O.
 //   - families: see families. Describe holds families.writing around the whole
-//     of its work, and takes a partition's lock, then families.mu, inside it.
+//     of its work, and takes an index's lock, then families.mu, inside it.
 //   - db: safe by itself. No lock that a reader needs is held during its I/O.
 type Directory struct {
 	db         *pebble.DB
 	lock       *pebble.Lock
 	dir        string
 	logger     *slog.Logger
-	partitions []*partition
+	partitions []*index.Index
 	families   families
 	lookups    *lookups
 	closed     atomic.Bool
-}
-
-// partition is what is known in memory of one partition's series. Only the
-// partition's loop changes it, holding mu, and only after Pebble took the change.
-// All others read under mu. The loop itself reads without mu, since nobody else
-// writes. Nothing is ever removed, and what stands at an index of keys stays.
-type partition struct {
-	mu    sync.RWMutex
-	keys  []series.Key  // by number; guarded by mu, as are all below
-	kinds []series.Kind // by number
-	index index
 }
 
 // Open opens the directory in dir, makes it if there is none, and loads it into
@@ -99,7 +87,10 @@ func open(fs vfs.FS, dir string, partitions int, caches Caches, logger *slog.Log
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open directory %s: %w", dir, err), lock.Close())
 	}
-	d := &Directory{db: db, lock: lock, dir: dir, logger: logger, lookups: lookups, partitions: make([]*partition, partitions)}
+	d := &Directory{db: db, lock: lock, dir: dir, logger: logger, lookups: lookups, partitions: make([]*index.Index, partitions)}
+	for i := range d.partitions {
+		d.partitions[i] = index.New(rand.Uint64())
+	}
 	if err := d.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open directory %s: %w", dir, err), d.Close())
 	}
@@ -149,7 +140,6 @@ func pebbleOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Op
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       memTableBytes,
 		CacheSize:          blockCacheBytes,
-		Levels:             filtered(),
 		Logger:             pebbleLogger{logger},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { logger.Error("directory: background work failed", "err", err) },
@@ -157,15 +147,6 @@ func pebbleOptions(fs vfs.FS, lock *pebble.Lock, logger *slog.Logger) *pebble.Op
 			DataCorruption: func(i pebble.DataCorruptionInfo) { logger.Error("directory: corrupt file", "what", i.String()) },
 		},
 	}
-}
-
-// filtered gives all levels a Bloom filter: most look-ups that reach the disk are
-// for series that are new.
-func filtered() (levels [7]pebble.LevelOptions) {
-	for i := range levels {
-		levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
-	return levels
 }
 
 // Close makes everything durable and gives the directory free. Receivers and
@@ -207,25 +188,18 @@ func (d *Directory) Bytes() int64 {
 func (d *Directory) Partitions() int { return len(d.partitions) }
 
 // Count is how many series the partition has, which is the next one's number.
-func (d *Directory) Count(partition int) int {
-	p := d.partitions[partition]
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return len(p.keys)
-}
+func (d *Directory) Count(partition int) int { return d.partitions[partition].Count() }
 
-// Key is the key of a series, or false if there is no such series.
+// Key is the key of a series, or false if there is no such series. It is put together
+// each time.
 func (d *Directory) Key(id series.ID) (series.Key, bool) {
 	p := d.partition(id)
 	if p == nil {
 		return "", false
 	}
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if int(id.Number()) >= len(p.keys) {
-		return "", false
-	}
-	return p.keys[id.Number()], true
+	var space [512]byte
+	key, ok := p.AppendKey(space[:0], id.Number())
+	return series.Key(key), ok
 }
 
 // Kind is what the values of a series mean; a series that does not exist is a
@@ -235,16 +209,15 @@ func (d *Directory) Kind(id series.ID) series.Kind {
 	if p == nil {
 		return series.Gauge
 	}
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if int(id.Number()) >= len(p.kinds) {
+	kind, ok := p.Kind(id.Number())
+	if !ok {
 		return series.Gauge
 	}
-	return p.kinds[id.Number()]
+	return kind
 }
 
 // partition is the one the id points to, or nil: ids come from outside, too.
-func (d *Directory) partition(id series.ID) *partition {
+func (d *Directory) partition(id series.ID) *index.Index {
 	if id.Partition() >= len(d.partitions) {
 		return nil
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
@@ -23,7 +22,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // openMem opens a directory in fs and closes it after the test.
 func openMem(t testing.TB, fs vfs.FS, partitions int) *Directory {
 	t.Helper()
-	d, err := open(fs, testDir, partitions, DefaultCaches(), quiet())
+	d, err := open(fs, testDir, partitions, Caches{Series: 10, Absent: 10}, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,21 +288,5 @@ func TestBytesGrow(t *testing.T) {
 	}
 	if after := d.Bytes(); after < before+1000 {
 		t.Errorf("%d bytes before 1000 series, %d after", before, after)
-	}
-}
-
-// A key may be a piece of a whole message of the journal, which must not stay in
-// memory with it.
-func TestKeysAreCopied(t *testing.T) {
-	d := openMem(t, vfs.NewMem(), 1)
-	k := key(t, series.MetricName, "a")
-	message := "...." + string(k) + "...."
-	piece := message[4 : 4+len(k)]
-	if _, err := d.Define(0, []series.Definition{{Key: series.Key(piece)}}); err != nil {
-		t.Fatal(err)
-	}
-	kept, _ := d.Key(0)
-	if unsafe.StringData(string(kept)) == unsafe.StringData(piece) {
-		t.Error("the key that is kept is a piece of the message")
 	}
 }

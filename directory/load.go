@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/sync/errgroup"
 
+	"carillon/directory/index"
 	"carillon/series"
 )
 
@@ -24,34 +25,30 @@ func (d *Directory) load() error {
 	if err := d.loadFamilies(); err != nil {
 		return err
 	}
-	sizes := make([]int, len(d.partitions))
 	total := 0
-	for i := range d.partitions {
-		var err error
-		if sizes[i], err = d.sizeOf(i); err != nil {
+	for i, p := range d.partitions {
+		size, err := d.sizeOf(i)
+		if err != nil {
 			return err
 		}
-		total += sizes[i]
+		p.Reserve(min(size, maxReserved))
+		total += size
 	}
 	var loaded atomic.Int64
-	progress := func() {
-		if n := loaded.Add(1); n%progressEvery == 0 {
-			d.logger.Info("loading the directory", "series", n, "of", total)
+	progress := func(n int) {
+		if now := loaded.Add(int64(n)); now/progressEvery != (now-int64(n))/progressEvery {
+			d.logger.Info("loading the directory", "series", now, "of", total)
 		}
 	}
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range d.partitions {
-		group.Go(func() (err error) {
-			d.partitions[i], err = d.loadPartition(i, sizes[i], progress)
-			return err
-		})
+	for i, p := range d.partitions {
+		group.Go(func() error { return errors.Join(d.loadSeries(i, p, progress), d.loadKinds(i, p)) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	d.lookups.whole.Store(total == 0 && d.lookups.present != nil)
-	d.logger.Info("directory loaded", "series", total, "families", len(d.families.byName))
+	d.logger.Info("directory loaded", "series", loaded.Load(), "families", len(d.families.byName))
 	return nil
 }
 
@@ -102,17 +99,19 @@ func (d *Directory) loadFamilies() error {
 	})
 }
 
+// maxReserved bounds what one wrong last record can make us allocate.
+const maxReserved = 1 << 24 // series
+
 // sizeOf is how many series a partition has, by its last record.
-func (d *Directory) sizeOf(partition int) (int, error) {
-	low, high := idBounds(partition)
+func (d *Directory) sizeOf(partition int) (size int, err error) {
+	low, high := bounds(seriesSpace, partition)
 	iter, err := d.db.NewIter(&pebble.IterOptions{LowerBound: low, UpperBound: high})
 	if err != nil {
 		return 0, fmt.Errorf("read partition %d: %w", partition, err)
 	}
-	size := 0
 	if iter.Last() {
 		var id series.ID
-		id, err = decodeIDKey(iter.Key())
+		id, err = decodeID(iter.Key(), seriesSpace)
 		size = int(id.Number()) + 1
 	}
 	if err := errors.Join(err, iter.Close()); err != nil {
@@ -121,50 +120,54 @@ func (d *Directory) sizeOf(partition int) (int, error) {
 	return size, nil
 }
 
-func idBounds(partition int) (low, high []byte) {
-	return appendIDKey(nil, series.NewID(partition, 0)), appendIDKey(nil, series.NewID(partition+1, 0))
+func bounds(space byte, partition int) (low, high []byte) {
+	return appendID(nil, space, series.NewID(partition, 0)), appendID(nil, space, series.NewID(partition+1, 0))
 }
 
-// maxPresized bounds what one wrong last record can make us allocate.
-const maxPresized = 1 << 20 // series
-
-// loadPartition reads the series of one partition, whose numbers must be
-// 0, 1, 2, … without a gap. It calls progress after each.
-func (d *Directory) loadPartition(i, size int, progress func()) (*partition, error) {
-	size = min(size, maxPresized)
-	p := &partition{
-		keys:  make([]series.Key, 0, size),
-		kinds: make([]series.Kind, 0, size),
-		index: make(index),
-	}
-	low, high := idBounds(i)
-	err := d.scan(low, high, func(recordKey, value []byte) error {
-		id, err := decodeIDKey(recordKey)
+// loadSeries reads the series of one partition, whose numbers must be 0, 1, 2, …
+// without a gap. It calls progress after each record.
+func (d *Directory) loadSeries(i int, p *index.Index, progress func(series int)) error {
+	low, high := bounds(seriesSpace, i)
+	return d.scan(low, high, func(recordKey, value []byte) error {
+		id, err := decodeID(recordKey, seriesSpace)
 		if err != nil {
 			return fmt.Errorf("series record %x: %w", recordKey, err)
 		}
-		if err := d.loadSeries(p, id, value); err != nil {
+		next := p.Entered()
+		if int(id.Number()) != next {
+			err = fmt.Errorf("number %d is missing", next)
+		} else if value, err = decodeVersion(value); err == nil {
+			err = p.Load(value)
+		}
+		if err != nil {
 			return fmt.Errorf("series record of partition %d, number %d: %w", i, id.Number(), err)
 		}
-		progress()
+		progress(p.Entered() - next)
 		return nil
 	})
-	return p, err
 }
 
-func (d *Directory) loadSeries(p *partition, id series.ID, value []byte) error {
-	if next := len(p.keys); int(id.Number()) != next {
-		return fmt.Errorf("number %d is missing", next)
-	}
-	kind, key, labels, err := decodeIDValue(value)
-	if err != nil {
-		return err
-	}
-	if owner := key.Partition(len(d.partitions)); owner != id.Partition() {
-		return fmt.Errorf("series %.200s belongs to partition %d", key.Format(), owner)
-	}
-	p.add(key, kind, labels)
-	return nil
+// loadKinds reads which series have changed their kind since they were defined.
+func (d *Directory) loadKinds(i int, p *index.Index) error {
+	low, high := bounds(kindSpace, i)
+	kinds := make(map[uint32]series.Kind)
+	err := d.scan(low, high, func(recordKey, value []byte) error {
+		id, err := decodeID(recordKey, kindSpace)
+		if err != nil {
+			return fmt.Errorf("kind record %x: %w", recordKey, err)
+		}
+		kind, err := decodeKind(value)
+		if err == nil && int(id.Number()) >= p.Entered() {
+			err = errors.New("there is no such series")
+		}
+		if err != nil {
+			return fmt.Errorf("kind record of partition %d, number %d: %w", i, id.Number(), err)
+		}
+		kinds[id.Number()] = kind
+		return nil
+	})
+	p.SetKinds(kinds)
+	return err
 }
 
 // scan visits the records from low up to but not including high, in order of
@@ -189,31 +192,20 @@ func (d *Directory) scan(low, high []byte, visit func(key, value []byte) error) 
 	return nil
 }
 
-// Verify reads what Open does not: the records from key to number. Each must
-// agree with what was loaded, and none may be missing. The error names the first
-// that is wrong. It must not run while series are defined or described.
+// Verify checks what Open takes for granted: that each series belongs to the partition
+// in which it stands, and is found there by its key. The error names the first that is
+// wrong. It must not run while series are defined.
 func (d *Directory) Verify() error {
-	want, found := 0, 0
-	for i := range d.partitions {
-		want += d.Count(i)
-	}
-	err := d.scan([]byte{keySpace}, []byte{idSpace}, func(recordKey, value []byte) error {
-		key := series.Key(recordKey[1:])
-		kind, id, err := decodeKeyValue(value)
+	for i, p := range d.partitions {
+		err := p.Verify(func(key series.Key) error {
+			if owner := key.Partition(len(d.partitions)); owner != i {
+				return fmt.Errorf("%.200s belongs to partition %d", key.Format(), owner)
+			}
+			return nil
+		})
 		if err != nil {
-			return fmt.Errorf("key record of %.200s: %w", key.Format(), err)
+			return fmt.Errorf("verify directory %s: partition %d: %w", d.dir, i, err)
 		}
-		if have, ok := d.Key(id); !ok || have != key || d.Kind(id) != kind {
-			return fmt.Errorf("key record of %.200s: id %d as %s, but the series record says otherwise", key.Format(), id, kind)
-		}
-		found++
-		return nil
-	})
-	if err == nil && found != want {
-		err = fmt.Errorf("%d series, but %d key records", want, found)
-	}
-	if err != nil {
-		return fmt.Errorf("verify directory %s: %w", d.dir, err)
 	}
 	return nil
 }

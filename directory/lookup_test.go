@@ -9,11 +9,11 @@ import (
 	"carillon/series"
 )
 
-// wantDisk checks how many look-ups have reached the disk so far.
-func wantDisk(t *testing.T, d *Directory, found, absent uint64) {
+// wantIndex checks how many look-ups have reached the index so far.
+func wantIndex(t *testing.T, d *Directory, found, absent uint64) {
 	t.Helper()
-	if s := d.CacheStats(); s.DiskFound != found || s.DiskAbsent != absent {
-		t.Errorf("the disk found %d and missed %d, want %d and %d", s.DiskFound, s.DiskAbsent, found, absent)
+	if s := d.CacheStats(); s.IndexFound != found || s.IndexAbsent != absent {
+		t.Errorf("the index found %d and missed %d, want %d and %d", s.IndexFound, s.IndexAbsent, found, absent)
 	}
 }
 
@@ -32,52 +32,23 @@ func TestCachesAreFilledByUse(t *testing.T) {
 	closeNow(t, d)
 
 	d = openMem(t, fs, 2)
-	wantDisk(t, d, 0, 0) // nothing is read at the start
+	wantIndex(t, d, 0, 0) // nothing is read at the start
 	for range 3 {
 		lookUp(t, d, known, true)
 		lookUp(t, d, unknown, false)
 	}
-	wantDisk(t, d, 1, 1)
+	wantIndex(t, d, 1, 1)
 	if s := d.CacheStats(); s.Positive.Entries != 1 || s.Negative.Entries != 1 {
 		t.Errorf("caches hold %d and %d", s.Positive.Entries, s.Negative.Entries)
 	}
 }
 
-// openAsking opens a directory that asks the disk, as one does that was not empty.
-func openAsking(t *testing.T) *Directory {
-	t.Helper()
-	d := openMem(t, vfs.NewMem(), 2)
-	d.lookups.whole.Store(false)
-	return d
-}
-
-func TestWhatIsNotThereIsNotAskedOfTheDiskWhileAllIsThere(t *testing.T) {
-	d, err := open(vfs.NewMem(), testDir, 2, Caches{Series: 5, Absent: 5}, quiet())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeNow(t, d)
-	keys, unknown := named(t, 500), key(t, series.MetricName, "unknown")
-	define(t, d, keys[:10]...)
-	lookUp(t, d, unknown, false)
-	wantDisk(t, d, 0, 0)
-	for i := 10; i < len(keys); i++ { // soon there is no room for all
-		define(t, d, keys[i])
-		for _, k := range keys[:i+1] {
-			lookUp(t, d, k, true)
-		}
-	}
-	before := d.CacheStats().DiskAbsent
-	lookUp(t, d, unknown, false)
-	wantDisk(t, d, d.CacheStats().DiskFound, before+1)
-}
-
 func TestDefiningDropsTheNegativeAtOnce(t *testing.T) {
-	d := openAsking(t)
+	d := openMem(t, vfs.NewMem(), 2)
 	k := key(t, series.MetricName, "late")
 	lookUp(t, d, k, false)
 	lookUp(t, d, k, false)
-	wantDisk(t, d, 0, 1)
+	wantIndex(t, d, 0, 1)
 	define(t, d, k)
 	lookUp(t, d, k, true)
 	if s := d.CacheStats(); s.Negative.Entries != 0 {
@@ -88,10 +59,10 @@ func TestDefiningDropsTheNegativeAtOnce(t *testing.T) {
 // TestSlowNegativeFillIsRefused forces the race: a look-up reads "absent", the
 // key is defined, and only then does the look-up come to fill the cache.
 func TestSlowNegativeFillIsRefused(t *testing.T) {
-	d := openAsking(t)
+	d := openMem(t, vfs.NewMem(), 2)
 	k := key(t, series.MetricName, "raced")
-	d.lookups.afterDisk = func() {
-		d.lookups.afterDisk = nil
+	d.lookups.afterIndex = func() {
+		d.lookups.afterIndex = nil
 		define(t, d, k)
 	}
 	lookUp(t, d, k, false) // what it read was true when it read
@@ -102,7 +73,7 @@ func TestSlowNegativeFillIsRefused(t *testing.T) {
 }
 
 func TestFailedDefinitionChangesNoCache(t *testing.T) {
-	d := openAsking(t)
+	d := openMem(t, vfs.NewMem(), 2)
 	k := keyIn(t, 1, 2, "wrong")
 	lookUp(t, d, k, false)
 	before := d.CacheStats()
@@ -134,8 +105,8 @@ func TestCachesMayBeOff(t *testing.T) {
 	}
 }
 
-// TestEvictedSeriesAreFoundOnDisk has many more series than the cache has room.
-func TestEvictedSeriesAreFoundOnDisk(t *testing.T) {
+// TestEvictedSeriesAreFound has many more series than the cache has room.
+func TestEvictedSeriesAreFound(t *testing.T) {
 	d, err := open(vfs.NewMem(), testDir, 2, Caches{Series: 5, Absent: 5}, quiet())
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +119,7 @@ func TestEvictedSeriesAreFoundOnDisk(t *testing.T) {
 			t.Fatalf("%s: %d, %v; want %d", k.Format(), id, ok, ids[i])
 		}
 	}
-	if s := d.CacheStats(); s.Positive.Evictions == 0 || s.DiskFound == 0 {
+	if s := d.CacheStats(); s.Positive.Evictions == 0 || s.IndexFound == 0 {
 		t.Errorf("nothing was evicted: %+v", s)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"carillon/directory/index"
 	"carillon/series"
 )
 
@@ -14,15 +15,15 @@ import (
 // key in Pebble names its space.
 const (
 	formatSpace byte = iota // the format record, alone
-	keySpace                // series key → kind, id
-	idSpace                 // partition, number → kind, series key
+	seriesSpace             // partition, number → the series from this number on
+	kindSpace               // partition, number → kind, where it has changed
 	familySpace             // family → metadata
 	endOfSpaces
 )
 
 const (
 	formatMagic   = "carildir"
-	formatVersion = 1
+	formatVersion = 2
 	formatBytes   = len(formatMagic) + 1 + 4 + 4
 	recordVersion = 1 // the first byte of each value in the other spaces
 )
@@ -57,67 +58,41 @@ func decodeFormat(b []byte) (int, error) {
 	return int(binary.BigEndian.Uint32(b[len(formatMagic)+1:])), nil
 }
 
-func appendKeyKey(b []byte, key series.Key) []byte { return append(append(b, keySpace), key...) }
-
-func appendKeyValue(b []byte, kind series.Kind, id series.ID) []byte {
-	return binary.BigEndian.AppendUint64(append(b, recordVersion, byte(kind)), uint64(id))
+// appendID keeps the order of ids: a scan of a space goes partition by partition, and
+// in each from number 0 up.
+func appendID(b []byte, space byte, id series.ID) []byte {
+	return binary.BigEndian.AppendUint64(append(b, space), uint64(id))
 }
 
-func decodeKeyValue(b []byte) (series.Kind, series.ID, error) {
-	kind, rest, err := decodeKind(b)
-	if err != nil {
-		return 0, 0, err
-	}
-	if len(rest) != 8 {
-		return 0, 0, errTruncated
-	}
-	return kind, series.ID(binary.BigEndian.Uint64(rest)), nil
-}
-
-// appendIDKey keeps the order of ids: a scan of the space goes partition by
-// partition, and in each from number 0 up.
-func appendIDKey(b []byte, id series.ID) []byte {
-	return binary.BigEndian.AppendUint64(append(b, idSpace), uint64(id))
-}
-
-func decodeIDKey(b []byte) (series.ID, error) {
-	if len(b) != 9 || b[0] != idSpace {
+func decodeID(b []byte, space byte) (series.ID, error) {
+	if len(b) != 9 || b[0] != space {
 		return 0, errTruncated
 	}
 	return series.ID(binary.BigEndian.Uint64(b[1:])), nil
 }
 
-func appendIDValue(b []byte, kind series.Kind, key series.Key) []byte {
-	return append(append(b, recordVersion, byte(kind)), key...)
+// appendSeriesValue is the record of the series that were entered in an index last.
+func appendSeriesValue(b []byte, x *index.Index) []byte {
+	return x.AppendRecord(append(b, recordVersion))
 }
 
-// decodeIDValue returns a key of its own, not one inside b, and its labels.
-func decodeIDValue(b []byte) (series.Kind, series.Key, []series.Label, error) {
-	kind, rest, err := decodeKind(b)
-	if err != nil {
-		return 0, "", nil, err
-	}
-	key := series.Key(rest)
-	labels, err := key.Labels()
-	if err != nil {
-		return 0, "", nil, err
-	}
-	return kind, key, labels, nil
+func appendKindValue(b []byte, kind series.Kind) []byte {
+	return append(b, recordVersion, byte(kind))
 }
 
-func decodeKind(b []byte) (series.Kind, []byte, error) {
+func decodeKind(b []byte) (series.Kind, error) {
 	rest, err := decodeVersion(b)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
-	if len(rest) == 0 {
-		return 0, nil, errTruncated
+	if len(rest) != 1 {
+		return 0, errTruncated
 	}
 	kind := series.Kind(rest[0])
 	if kind > series.Event {
-		return 0, nil, fmt.Errorf("kind %d does not exist", rest[0])
+		return 0, fmt.Errorf("kind %d does not exist", rest[0])
 	}
-	return kind, rest[1:], nil
+	return kind, nil
 }
 
 func decodeVersion(b []byte) ([]byte, error) {

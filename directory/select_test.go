@@ -129,32 +129,3 @@ func TestLabels(t *testing.T) {
 		})
 	}
 }
-
-// A set of postings is kept in three forms, by size; at each size all answers
-// must be the same.
-func TestPostings(t *testing.T) {
-	p := postings{first: 10}
-	want := []uint32{10}
-	for n := uint32(13); len(want) < 3*maxFew; n += 3 {
-		p.add(n)
-		want = append(want, n)
-		if diff := cmp.Diff(want, p.appendTo(nil)); diff != "" {
-			t.Fatalf("%d numbers: -want +got\n%s", len(want), diff)
-		}
-		l := label{postings: []postings{p}}
-		set := l.union([]uint32{0})
-		if diff := cmp.Diff(want, set.ToArray()); diff != "" {
-			t.Fatalf("%d numbers, union: -want +got\n%s", len(want), diff)
-		}
-		last := l.union(nil)
-		last.Add(n)
-		if !p.intersects(last) {
-			t.Errorf("%d numbers: the last is not found", len(want))
-		}
-		last.Remove(n)
-		last.Add(n + 1)
-		if p.intersects(last) {
-			t.Errorf("%d numbers: one is found that is not there", len(want))
-		}
-	}
-}

@@ -18,7 +18,7 @@ import (
 // alone.
 func (a *API) fromHere(operation string, h handler) http.Handler {
 	return a.change(operation, func(r *http.Request) (answer, error) {
-		if err := checkFromHere(r); err != nil {
+		if err := FromHere(r); err != nil {
 			return answer{}, &failure{forbidden, http.StatusForbidden, fmt.Errorf("%s is for clients on the server's own machine: %w", operation, err)}
 		}
 		// A copy takes as long as it takes, and is not left half done because the
@@ -27,11 +27,11 @@ func (a *API) fromHere(operation string, h handler) http.Handler {
 	})
 }
 
-// checkFromHere tells why a request may have come from another machine. Both ends
+// FromHere tells why a request may have come from another machine. Both ends
 // of its connection must be loopback addresses; it must not have been forwarded by
 // a proxy; and it must be addressed to a loopback name, or a page whose name
 // resolves to this machine could have a browser send it.
-func checkFromHere(r *http.Request) error {
+func FromHere(r *http.Request) error {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil || !loopback(local.String()) {
 		return errors.New("the listener's address is not loopback")

@@ -14,7 +14,7 @@ type collector struct {
 	lookups, entriesCached, slots, bytes, inserts, evictions, invalidations, kicks *prometheus.Desc // by cache
 	slotBytes, stale, squeezed, refusedFills                                       *prometheus.Desc // by cache
 	disk, changes                                                                  *prometheus.Desc
-	lists, entries, servers, diskBytes, stopped, negativesOff                      *prometheus.Desc
+	lists, entries, servers, diskBytes, indexBytes, stopped, negativesOff          *prometheus.Desc
 	revision, feedLast, feedLive, feedDamaged                                      *prometheus.Desc
 }
 
@@ -42,6 +42,7 @@ func newCollector(config Config) *collector {
 		entries:       desc("entries", "Entries of the location directory."),
 		servers:       desc("servers", "Registered servers."),
 		diskBytes:     desc("disk_bytes", "Bytes of the location directory on disk."),
+		indexBytes:    desc("series_index_bytes", "Bytes of memory that all series with their labels take."),
 		stopped:       desc("stopped", "1 after a commit failed: nothing is applied any more."),
 		negativesOff:  desc("negatives_off", "1 while absences are not answered from cache, because the feed is not live."),
 		revision:      desc("revision", "Revision of the last change applied here."),
@@ -56,7 +57,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.lookups, c.entriesCached, c.slots, c.bytes, c.inserts, c.evictions, c.invalidations, c.kicks,
 		c.slotBytes, c.stale, c.squeezed, c.refusedFills, c.disk, c.changes,
-		c.lists, c.entries, c.servers, c.diskBytes, c.stopped, c.negativesOff, c.revision, c.feedLast, c.feedLive, c.feedDamaged,
+		c.lists, c.entries, c.servers, c.diskBytes, c.indexBytes, c.stopped, c.negativesOff, c.revision, c.feedLast, c.feedLive, c.feedDamaged,
 	} {
 		out <- d
 	}
@@ -82,9 +83,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	if s.Series != nil {
 		c.cache(out, "series", &s.Series.Positive)
 		c.cache(out, "absent_series", &s.Series.Negative)
-		out.count(c.disk, s.Series.DiskFound, "series", "found")
-		out.count(c.disk, s.Series.DiskAbsent, "series", "absent")
-		out.count(c.disk, s.Series.DiskFailed, "series", "failed")
+		out.count(c.disk, s.Series.IndexFound, "series", "found")
+		out.count(c.disk, s.Series.IndexAbsent, "series", "absent")
+		out.gauge(c.indexBytes, float64(s.Series.IndexBytes))
 	}
 	for op, n := range d.Changes {
 		out.count(c.changes, n.Done, op.String(), "done")
