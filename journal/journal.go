@@ -56,9 +56,25 @@ type Config struct {
 	Partitions int
 	// MaxQueuedBytes bounds what waits for acknowledgement, over all partitions.
 	MaxQueuedBytes int64
-	Logger         *slog.Logger
-	Registerer     prometheus.Registerer // nil: metrics are not registered
+	// Room, if there is one, is asked before anything is queued.
+	Room       Room
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are not registered
 }
+
+// Room grants bytes on the disk before they are written. Who is refused has stored
+// nothing.
+type Room interface {
+	Reserve(bytes int64) error
+	// Settle ends a reservation, of which so many bytes were, or may have been, written.
+	Settle(reserved, written int64)
+}
+
+// boundless is the Room of a journal without one.
+type boundless struct{}
+
+func (boundless) Reserve(int64) error { return nil }
+func (boundless) Settle(int64, int64) {}
 
 // Journal is one stream for all partitions. Its methods may be called at the same
 // time.
@@ -120,6 +136,9 @@ func Open(ctx context.Context, config Config) (*Journal, error) {
 // newJournal starts the writer, behind the message that was acknowledged last. The
 // publisher is a parameter so that tests can hold a message on its way.
 func newJournal(config Config, limitBytes int, acknowledged uint64, p publisher) (*Journal, error) {
+	if config.Room == nil {
+		config.Room = boundless{}
+	}
 	j := &Journal{config: config, trimmed: make([]uint64, config.Partitions)}
 	j.requests.New = func() any { return newRequest() }
 	var err error
@@ -140,6 +159,7 @@ func newJournal(config Config, limitBytes int, acknowledged uint64, p publisher)
 		metrics:    j.metrics,
 		now:        time.Now,
 		queued:     &j.queued,
+		room:       config.Room,
 		readers:    &j.readers,
 		requests:   ring.NewMPSC[*request](queuedRequests),
 		batch:      batch{shares: make([]share, config.Partitions)},
@@ -199,6 +219,10 @@ func (j *Journal) enqueue(r *request) error {
 		j.queued.Add(-size)
 		return ErrBusy
 	}
+	if err := j.config.Room.Reserve(size); err != nil {
+		j.queued.Add(-size)
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	err := j.writer.requests.Push(r)
 	switch {
 	case errors.Is(err, ring.ErrClosed):
@@ -208,6 +232,7 @@ func (j *Journal) enqueue(r *request) error {
 	}
 	if err != nil {
 		j.queued.Add(-size)
+		j.config.Room.Settle(size, 0)
 	}
 	return err
 }

@@ -122,7 +122,7 @@ func (s *stream) sectionsBytes() int {
 func (s *stream) ensure(ctx context.Context) error {
 	found, err := s.jetstream.Stream(ctx, streamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return s.create(ctx)
+		return s.create(ctx, 1)
 	}
 	if err != nil {
 		return fmt.Errorf("opening stream %s: %w", streamName, err)
@@ -130,7 +130,8 @@ func (s *stream) ensure(ctx context.Context) error {
 	return s.verify(found.CachedInfo().Config)
 }
 
-func (s *stream) create(ctx context.Context) error {
+// create makes the stream; first is the sequence of its first message.
+func (s *stream) create(ctx context.Context, first uint64) error {
 	_, err := s.jetstream.CreateStream(ctx, jetstream.StreamConfig{
 		Name:        streamName,
 		Description: "Carillon's journal: points that are acknowledged and not yet sealed",
@@ -140,6 +141,7 @@ func (s *stream) create(ctx context.Context) error {
 		Replicas:    1,
 		Duplicates:  duplicateWindow,
 		Metadata:    map[string]string{partitionsKey: strconv.Itoa(s.partitions)},
+		FirstSeq:    first,
 	})
 	if err != nil {
 		return fmt.Errorf("creating stream %s: %w", streamName, err)

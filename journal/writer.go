@@ -63,6 +63,7 @@ type writer struct {
 	metrics    *metrics
 	now        func() time.Time
 	queued     *atomic.Int64 // the journal's count of bytes in the queue
+	room       Room          // in which they are reserved
 	readers    *readers
 
 	requests     *ring.MPSC[*request]
@@ -135,6 +136,7 @@ func (w *writer) commit(ctx context.Context) {
 	for _, s := range w.batch.sections {
 		if r := s.request; r.finish(err) {
 			w.queued.Add(-r.queuedBytes())
+			w.room.Settle(r.queuedBytes(), r.queuedBytes())
 			r.done <- r.err // from here on it is the sender's
 		}
 	}

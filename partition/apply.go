@@ -74,10 +74,11 @@ func (p *Partition) resolve(numbers []uint32, refs []journal.Ref) []uint32 {
 
 func (p *Partition) reject(r quantize.Refusal) {
 	key, _ := p.config.Directory.Key(series.NewID(p.config.Number, r.Series))
-	p.config.Rejects.Add("quantize", r.Verdict.String(), 1, rejects.Sample{
-		Input:  key.Format(),
-		Detail: "time " + time.UnixMilli(r.Time).UTC().Format(time.RFC3339Nano),
-	})
+	detail := "time " + time.UnixMilli(r.Time).UTC().Format(time.RFC3339Nano)
+	if r.Verdict == quantize.TooMany {
+		detail += ": the segment has the max_points of the retention rule"
+	}
+	p.config.Rejects.Add("quantize", r.Verdict.String(), 1, rejects.Sample{Input: key.Format(), Detail: detail})
 }
 
 // advance completes segments, once a second of the time it is given: the

@@ -23,6 +23,7 @@ import (
 const (
 	tickEvery   = time.Second      // completion, sealing and maintenance are looked at this often
 	retryWindow = 10 * time.Minute // a request sent again within it counts once
+	pressedSeal = 10 * time.Second // everything is sealed at this age while the disk has no room for more of the journal
 	sealStrip   = 16               // buckets a series; files of shorter strips take more space, and merging them more work
 )
 
@@ -54,10 +55,12 @@ type Partition struct {
 	views    chan viewRequest
 	waits    chan waiter
 	sealNow  chan chan<- struct{}
+	forgets  chan forgetRequest
 	ready    chan struct{} // closed when what the journal held at the start is applied
 	stopped  chan struct{} // closed when the loop has ended
 	stats    atomic.Pointer[Stats]
 	position atomic.Pointer[position] // written by the loop alone
+	pressed  atomic.Bool              // see Set.Press
 	target   uint64                   // last sequence of the journal at the start
 	replay   uint64                   // how many messages before it there were to read again
 
@@ -74,12 +77,14 @@ type Partition struct {
 	waiting   []waiter
 	sealing   []chan<- struct{} // who waits for a seal
 	corrupt   uint64            // messages that could not be decoded
+	trimmed   uint64            // sequence up to which the journal was told that it is not needed
 }
 
 // position is how far the loop has come in the journal.
 type position struct {
 	sequence uint64    // everything up to it is in the quantizer and the store
 	at       time.Time // journal's time of that message
+	head     int       // buckets in memory then
 }
 
 // Stats is a snapshot of a partition for people.
@@ -89,7 +94,7 @@ type Stats struct {
 	Applied       uint64 // journal sequence that is readable
 	AppliedAt     time.Time
 	Sealed        uint64 // journal sequence that is in synced files
-	HeadBuckets   int    // buckets in memory
+	HeadBuckets   int    // buckets in memory that no seal has taken yet
 	Counts        quantize.Counts
 	RepeatedParts uint64 // parts of requests that were sent again
 	Corrupt       uint64 // journal messages that could not be decoded
@@ -106,6 +111,7 @@ func Open(ctx context.Context, config Config) (*Partition, error) {
 		views:     make(chan viewRequest),
 		waits:     make(chan waiter),
 		sealNow:   make(chan chan<- struct{}),
+		forgets:   make(chan forgetRequest),
 		ready:     make(chan struct{}),
 		stopped:   make(chan struct{}),
 		quantizer: quantize.New(config.Quantize),
@@ -158,6 +164,8 @@ func (p *Partition) loop(ctx context.Context, reader *journal.Reader) error {
 			p.answer(v)
 		case w := <-p.waits:
 			p.waiting = append(p.waiting, w)
+		case r := <-p.forgets:
+			p.forget(r)
 		case done := <-p.sealNow:
 			p.sealing = append(p.sealing, done)
 			err = p.seal()
@@ -165,6 +173,7 @@ func (p *Partition) loop(ctx context.Context, reader *journal.Reader) error {
 			err = p.committed(ctx)
 		case <-tick.C:
 			err = p.tick()
+			p.trim(ctx)
 		case <-ctx.Done():
 			return nil
 		}
@@ -217,7 +226,7 @@ func (p *Partition) apply(m *journal.Message) error {
 		p.headSince = p.config.Now()
 	}
 	p.applied = m.Sequence
-	p.position.Store(&position{m.Sequence, m.Time})
+	p.position.Store(&position{m.Sequence, m.Time, p.config.Store.HeadBuckets()})
 	p.retries.passed(now, m.Sequence)
 	p.reachedTarget()
 	return nil
@@ -248,7 +257,11 @@ func (p *Partition) tick() error {
 	p.config.Store.Maintain(now.UnixMilli())
 	p.snapshot()
 	full := p.config.Store.HeadBuckets() >= max(p.config.SealBuckets, sealStrip*p.quantizer.Series())
-	aged := !p.headSince.IsZero() && now.Sub(p.headSince) >= p.config.SealEvery
+	every := p.config.SealEvery
+	if p.pressed.Load() {
+		every = min(every, pressedSeal)
+	}
+	aged := !p.headSince.IsZero() && now.Sub(p.headSince) >= every
 	if full || aged {
 		return p.seal()
 	}
@@ -261,21 +274,36 @@ func (p *Partition) seal() error {
 		return p.config.Store.Err()
 	}
 	p.headSince = time.Time{}
-	return p.config.Store.Seal(p.config.Now().UnixMilli(), p.applied, p.quantizer.Seal)
+	err := p.config.Store.Seal(p.config.Now().UnixMilli(), p.applied, p.quantizer.Seal)
+	p.position.Store(&position{p.applied, p.position.Load().at, p.config.Store.HeadBuckets()})
+	return err
 }
 
-// committed follows a finished seal: the journal is trimmed of what is sealed,
-// but for the requests of the retry window.
+// trim lets the journal go of what is sealed, but for the requests of the retry window.
+// That ends by time alone, and so also when nothing is sealed any more.
+func (p *Partition) trim(ctx context.Context) {
+	through := p.config.Store.Sealed()
+	if !p.pressed.Load() {
+		through = min(through, p.retries.through(p.config.Now().UnixMilli()))
+	}
+	if through <= p.trimmed {
+		return
+	}
+	if err := p.config.Journal.Trim(ctx, p.config.Number, through); err == nil {
+		p.trimmed = through
+	} else if ctx.Err() == nil {
+		p.config.Logger.Warn("the journal could not be trimmed; it will be tried again", "partition", p.config.Number, "error", err)
+	}
+}
+
+// committed follows a finished seal.
 func (p *Partition) committed(ctx context.Context) error {
 	s := p.config.Store
 	if err := s.Err(); err != nil {
 		return err
 	}
 	defer p.snapshot()
-	through := min(s.Sealed(), p.retries.through(p.config.Now().UnixMilli()))
-	if err := p.config.Journal.Trim(ctx, p.config.Number, through); err != nil && ctx.Err() == nil {
-		p.config.Logger.Warn("the journal could not be trimmed; it will be tried again", "partition", p.config.Number, "error", err)
-	}
+	p.trim(ctx)
 	if len(p.sealing) == 0 {
 		return nil
 	}
@@ -292,8 +320,8 @@ func (p *Partition) committed(ctx context.Context) error {
 func (p *Partition) snapshot() {
 	p.stats.Store(&Stats{
 		Number: p.config.Number, Series: p.quantizer.Series(),
-		Sealed:      p.config.Store.Sealed(),
-		HeadBuckets: p.config.Store.HeadBuckets(), Counts: p.quantizer.Counts(),
+		Sealed:        p.config.Store.Sealed(),
+		Counts:        p.quantizer.Counts(),
 		RepeatedParts: p.retries.repeated, Corrupt: p.corrupt, Tiers: p.config.Store.Stats(), Written: p.config.Store.Written(),
 	})
 }

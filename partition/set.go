@@ -3,7 +3,9 @@ package partition
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -110,8 +112,41 @@ func (s *Set) Settle(ctx context.Context) error {
 	return nil
 }
 
-// Tiers is at which resolutions Read can answer, finest first.
-func (s *Set) Tiers() []store.Tier { return s.tiers }
+// Tiers is at which resolutions Read can answer, finest first, and how far back: not
+// as far as was configured where the oldest data had to go early.
+func (s *Set) Tiers() []store.Tier {
+	tiers := slices.Clone(s.tiers)
+	for i, horizon := range s.Horizons() {
+		kept := s.partitions[0].config.Now().Sub(time.UnixMilli(horizon))
+		tiers[i].Retention = min(tiers[i].Retention, max(kept, 0))
+	}
+	return tiers
+}
+
+// Press makes the partitions seal sooner, and let the journal go of everything that is
+// sealed, until it is taken back: for when the journal takes too much of the disk. What
+// that costs is that a request sent again within the retry window may count twice if
+// there was a restart in between.
+func (s *Set) Press(on bool) {
+	for _, p := range s.partitions {
+		p.pressed.Store(on)
+	}
+}
+
+// Horizons is the time from which on all partitions keep a tier, for each of them, in
+// milliseconds.
+func (s *Set) Horizons() []int64 {
+	var horizons []int64
+	for _, p := range s.partitions {
+		for tier, horizon := range p.config.Store.Horizons() {
+			if tier == len(horizons) {
+				horizons = append(horizons, horizon)
+			}
+			horizons[tier] = max(horizons[tier], horizon)
+		}
+	}
+	return horizons
+}
 
 // Read calls visit for each of the series with its buckets that overlap [from,
 // to] (milliseconds) at a tier, sorted by time, at most one a segment. Series
@@ -129,14 +164,14 @@ func (s *Set) Read(ctx context.Context, ids []series.ID, tier int, from, to int6
 	return nil
 }
 
-// Stats is a snapshot of every partition: positions of now, the rest at most a
+// Stats is a snapshot of every partition: positions and HeadBuckets of now, the rest at most a
 // second old.
 func (s *Set) Stats() []Stats {
 	stats := make([]Stats, len(s.partitions))
 	for i, p := range s.partitions {
 		stats[i] = *p.stats.Load()
 		position := p.position.Load()
-		stats[i].Applied, stats[i].AppliedAt = position.sequence, position.at
+		stats[i].Applied, stats[i].AppliedAt, stats[i].HeadBuckets = position.sequence, position.at, position.head
 	}
 	return stats
 }

@@ -63,7 +63,7 @@ func (q *Quantizer) countOdd(bits uint64) {
 
 func (q *Quantizer) place(now int64, number uint32, s sample, out *Output) Verdict {
 	if s.time > now+q.config.FutureTolerance || s.time < now-q.config.Retention {
-		return q.refuse(now, number, s.time, out)
+		return q.refuse(q.age(now, s.time), number, s.time, out)
 	}
 	r := q.records.At(number)
 	faster := r.observe(now-s.time, q.config.MinDelay)
@@ -77,6 +77,9 @@ func (q *Quantizer) place(now int64, number uint32, s sample, out *Output) Verdi
 		if s.time >= r.segment+q.config.Resolution {
 			q.begin(now, number, r, s.time, out)
 		}
+		if r.flags&limited != 0 && s.time != r.newest.time && q.full(number, r) {
+			return q.refuse(TooMany, number, s.time, out)
+		}
 		verdict = q.add(r, s)
 	}
 	if faster {
@@ -85,9 +88,8 @@ func (q *Quantizer) place(now int64, number uint32, s sample, out *Output) Verdi
 	return verdict
 }
 
-// refuse notes a point that is too far off.
-func (q *Quantizer) refuse(now int64, number uint32, time int64, out *Output) Verdict {
-	verdict := q.age(now, time)
+// refuse notes a point that is not taken.
+func (q *Quantizer) refuse(verdict Verdict, number uint32, time int64, out *Output) Verdict {
 	out.Refused = append(out.Refused, Refusal{number, verdict, time})
 	return verdict
 }
@@ -166,7 +168,7 @@ func (q *Quantizer) begin(now int64, number uint32, r *record, time int64, out *
 	if r.earlier != 0 {
 		r.reach = uint16(min(int64(r.reach)+(next-r.segment)/q.config.Resolution, farReach))
 	}
-	r.segment, r.newest.time, r.flags = next, never, openAwaited|closed
+	r.segment, r.newest.time, r.flags = next, never, openAwaited|closed|r.flags&limited
 	q.await(number, next+q.config.Resolution+q.delay(r))
 }
 
@@ -234,12 +236,11 @@ func (q *Quantizer) AddAggregate(now int64, number uint32, b *bucket.Bucket, out
 func (q *Quantizer) placeAggregate(now int64, number uint32, b *bucket.Bucket, out *Output) Verdict {
 	r := q.record(number)
 	if v := q.age(now, b.LastTime); v.refused() {
-		return q.refuse(now, number, b.LastTime, out)
+		return q.refuse(v, number, b.LastTime, out)
 	}
 	segment := b.Start(q.config.Resolution)
 	if bucket.Floor(b.LastTime, q.config.Resolution) != segment {
-		out.Refused = append(out.Refused, Refusal{number, Spanning, b.LastTime})
-		return Spanning
+		return q.refuse(Spanning, number, b.LastTime, out)
 	}
 	if r.observe(now-b.LastTime, q.config.MinDelay) {
 		defer q.expedite(number, r)

@@ -22,6 +22,10 @@ type Config struct {
 	FutureTolerance int64 // points further ahead than this are refused
 	MinDelay        int64 // a segment is complete no sooner than this after its end,
 	MaxDelay        int64 // and no later than this
+
+	// MaxPoints is how many points a series may bring in one segment; 0 is any number.
+	// It is asked once a series, when that is defined. Nil sets no limit.
+	MaxPoints func(number uint32) uint64
 }
 
 // Verdict says what became of a point.
@@ -36,6 +40,7 @@ const (
 	Future                   // refused: beyond the tolerance
 	TooOld                   // refused: no tier reaches so far back
 	Spanning                 // refused: an aggregate that crosses segments
+	TooMany                  // refused: the segment has as many points as the series may bring
 	numVerdicts
 )
 
@@ -44,7 +49,7 @@ const Verdicts = int(numVerdicts)
 
 // String is the reason under which the verdict is counted.
 func (v Verdict) String() string {
-	names := [...]string{"on_time", "late", "older", "replaced", "duplicate", "future", "too_old", "spanning"}
+	names := [...]string{"on_time", "late", "older", "replaced", "duplicate", "future", "too_old", "spanning", "too_many"}
 	return names[v]
 }
 
@@ -85,6 +90,8 @@ type Quantizer struct {
 	partsUsed uint32 // numbers given out so far
 	partsFree uint32 // the first one that is free again; its next is another one
 
+	limits map[uint32]uint64 // Config.MaxPoints of series with the flag limited
+
 	due    []int64 // by block of series; see Advance
 	cursor int     // block at which Advance goes on
 
@@ -93,7 +100,9 @@ type Quantizer struct {
 }
 
 // New makes a quantizer without any series.
-func New(config Config) *Quantizer { return &Quantizer{config: config, partsUsed: 1} }
+func New(config Config) *Quantizer {
+	return &Quantizer{config: config, partsUsed: 1, limits: make(map[uint32]uint64)}
+}
 
 // Define adds the next series; its number is the count of those before it.
 func (q *Quantizer) Define(kind series.Kind) {
@@ -103,7 +112,14 @@ func (q *Quantizer) Define(kind series.Kind) {
 	if q.defined%blockSeries == 0 {
 		q.due = append(q.due, math.MaxInt64)
 	}
-	*q.records.At(uint32(q.defined)) = record{segment: never, newest: sample{time: never}, kind: kind}
+	r := record{segment: never, newest: sample{time: never}, kind: kind}
+	if number := uint32(q.defined); q.config.MaxPoints != nil {
+		if most := q.config.MaxPoints(number); most > 0 {
+			q.limits[number] = most
+			r.flags |= limited
+		}
+	}
+	*q.records.At(uint32(q.defined)) = r
 	q.defined++
 }
 

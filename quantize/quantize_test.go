@@ -24,6 +24,7 @@ import (
 //	advance now=T           what completes by then
 //	open                    the open segments
 //	seal                    what a seal hands to the store
+//	forget                  what the store has deleted, a line: SERIES FROM TO
 //	counts                  every reason counted so far
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
@@ -89,6 +90,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "seal":
 		for n, o := range s.q.Seal {
 			fmt.Fprintf(&b, "sealed    %s\n", show(n, &o))
+		}
+	case "forget":
+		for _, line := range strings.Split(d.Input, "\n") {
+			f := numbers(t, line)
+			s.q.Forget(uint32(f[0]), millis(f[1]), millis(f[2]))
 		}
 	case "counts":
 		c := s.q.Counts()

@@ -54,6 +54,7 @@ const (
 	openAwaited     flags = 1 << iota // the open segment is not published yet
 	previousAwaited                   // previous is there, and its segment not published yet
 	newestKept                        // the newest sample is in the store already
+	limited                           // there is a limit of points a segment
 )
 
 // farReach is a reach that is no number: the list has to be walked.
@@ -137,6 +138,13 @@ func (q *Quantizer) unkeep(r *record) {
 		r.sealed = q.newPart(r.newest.bucket(), 0)
 	}
 	r.flags &^= newestKept
+}
+
+// full tells whether the open segment of a limited series has all the points it may.
+// Those that a seal moved on are counted as long as they await publication.
+func (q *Quantizer) full(number uint32, r *record) bool {
+	b := q.whole(r)
+	return b.Count >= q.limits[number]
 }
 
 // unkept is the part of the open segment that the store does not have yet.

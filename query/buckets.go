@@ -124,9 +124,11 @@ func (a *API) roll(ctx context.Context, v *view, sets [][]*labels.Matcher) ([]ro
 		}
 	}
 	budget := a.limits.budget()
-	for _, part := range v.stretches {
-		if err := a.rollStretch(ctx, v, part, ids, rollers, budget); err != nil {
-			return nil, err
+	for _, c := range v.cohorts(a.config.Retention, ids) {
+		for _, part := range c.splice(v.coarsest(v.step), v.start, v.end) {
+			if err := a.rollStretch(ctx, v, part, c.ids, rollers, budget); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return rollers, nil

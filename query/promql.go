@@ -188,6 +188,9 @@ func (a *API) fitLookback(q *question) error {
 		return err
 	}
 	p := a.queryable().planner()
+	if a.config.Retention != nil { // which series the query will find is not known yet
+		p = p.under(a.config.Retention.Shortest())
+	}
 	q.lookback = p.lookback(expr, timestamp.FromTime(q.start), timestamp.FromTime(q.end), q.step.Milliseconds())
 	return nil
 }

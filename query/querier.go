@@ -21,12 +21,13 @@ import (
 type queryable struct {
 	catalogue Catalogue
 	buckets   Buckets
+	retention Retention
 	limits    Limits
 	now       func() time.Time
 }
 
 func (a *API) queryable() *queryable {
-	return &queryable{a.config.Catalogue, a.config.Buckets, a.limits, a.config.Now}
+	return &queryable{a.config.Catalogue, a.config.Buckets, a.config.Retention, a.limits, a.config.Now}
 }
 
 func (q *queryable) planner() planner {
@@ -94,9 +95,11 @@ func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers
 	for i, id := range ids {
 		readers[i] = reader{id: id, kind: q.catalogue.Kind(id), column: c}
 	}
-	for _, part := range q.planner.plan(wanted) {
-		if err := q.readStretch(ctx, ids, part, wanted, readers); err != nil {
-			return nil, err
+	for _, c := range q.planner.cohorts(q.retention, ids) {
+		for _, part := range c.plan(wanted) {
+			if err := q.readStretch(ctx, c.ids, part, wanted, readers); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return q.finish(readers)

@@ -58,9 +58,11 @@ type Buckets interface {
 type Config struct {
 	Catalogue  Catalogue
 	Buckets    Buckets
-	Live       *Live  // nil: GET /api/v1/live answers 503
-	Limits     Limits // zero fields take the value of DefaultLimits
-	Version    string // of Carillon, for status/buildinfo
+	Retention  Retention // nil: the tiers' own holds for all series
+	Deleter    Deleter   // nil: nothing can be deleted
+	Live       *Live     // nil: GET /api/v1/live answers 503
+	Limits     Limits    // zero fields take the value of DefaultLimits
+	Version    string    // of Carillon, for status/buildinfo
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // of the engine's own metrics; may be nil
@@ -120,6 +122,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	both("/api/v1/query_range", a.queryRange)
 	both("/api/v1/format_query", a.formatQuery)
 	both("/api/v1/series", a.series)
+	both("/api/v1/series/count", a.countSeries)
 	both("/api/v1/labels", a.labelNames)
 	get("/api/v1/label/{name}/values", a.labelValues)
 	get("/api/v1/metadata", a.metadata)
@@ -129,4 +132,8 @@ func (a *API) Register(mux *http.ServeMux) {
 	both("/api/v1/query_exemplars", constant(`[]`))
 	both("/api/v1/buckets", a.buckets)
 	mux.HandleFunc("GET /api/v1/live", a.live)
+	// Not from another site's page in the browser of somebody who can reach the server.
+	sameOrigin := http.NewCrossOriginProtection()
+	mux.Handle("POST /api/v1/admin/tsdb/delete_series", sameOrigin.Handler(http.HandlerFunc(a.deleteSeries)))
+	mux.Handle("PUT /api/v1/admin/tsdb/delete_series", sameOrigin.Handler(http.HandlerFunc(a.deleteSeries)))
 }

@@ -164,6 +164,22 @@ func BenchmarkRemoteWrite(b *testing.B) {
 	})
 }
 
+// BenchmarkLearn sends each series, which the directory knows, for the first time.
+func BenchmarkLearn(b *testing.B) {
+	w := newWorkload(b, 5*benchmarkSeries)
+	bodies := w.bodies(b, 1)
+	rw := NewRemoteWrite(w.writer)
+	for b.Loop() {
+		w.writer.spellings = newSpellings(0)
+		for _, body := range bodies {
+			if _, err := rw.WriteRemote(b.Context(), body); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(w.labels)), "ns/series")
+}
+
 func BenchmarkGraphite(b *testing.B) {
 	w := newWorkload(b, benchmarkSeries)
 	benchmarkLines(b, w, ProtocolGraphite, w.graphite)

@@ -7,6 +7,7 @@ import (
 
 	"carillon/receive/remotewrite"
 	"carillon/rejects"
+	"carillon/retention"
 	"carillon/series"
 )
 
@@ -184,7 +185,7 @@ func (in *intake) conclude(ledger *rejects.Ledger, protocol Protocol, written Wr
 	return &RefusedError{http.StatusBadRequest, text}
 }
 
-// seriesReason is the short name of an error of package series.
+// seriesReason is the short name of an error of Request.Series.
 func seriesReason(err error) string {
 	for _, r := range [...]struct {
 		err    error
@@ -198,6 +199,7 @@ func seriesReason(err error) string {
 		{series.ErrLabelTooLong, "label_too_long"},
 		{series.ErrNoLabelName, "empty_label_name"},
 		{series.ErrKeyTooLong, "labels_too_long"},
+		{retention.ErrSeriesLimit, limitReason},
 	} {
 		if errors.Is(err, r.err) {
 			return r.reason

@@ -11,6 +11,7 @@ import (
 	"carillon/bucket"
 	"carillon/journal"
 	"carillon/rejects"
+	"carillon/retention"
 	"carillon/series"
 )
 
@@ -212,6 +213,17 @@ func (l *lines) refuse(reason string, line []byte, detail string) {
 	if sample, isNew := l.tally.add(reason, 1); isNew {
 		*sample = rejects.Sample{From: l.from.from(), Input: shown(line), Detail: detail}
 	}
+}
+
+// limitReason is why new series are refused that a retention rule has no place for.
+const limitReason = "series_limit"
+
+// refuseSeries refuses a line for its name, unless it is the limit that did.
+func (l *lines) refuseSeries(reason string, line []byte, err error) {
+	if errors.Is(err, retention.ErrSeriesLimit) {
+		reason = limitReason
+	}
+	l.refuse(reason, line, err.Error())
 }
 
 // commit journals what was added, and waits while the journal's queue is full.

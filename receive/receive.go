@@ -61,7 +61,7 @@ var protocols = [...]Protocol{ProtocolRemoteWrite, ProtocolAgent, ProtocolGraphi
 // for now, or too old for every tier, is decided behind the journal.
 const MaxTime = math.MaxInt64 / int64(time.Millisecond)
 
-// Config is what a Writer needs; all of it is required but SpellingBits.
+// Config is what a Writer needs; all of it is required but Admit and SpellingBits.
 type Config struct {
 	Directory  Directory
 	Journal    Journal
@@ -69,6 +69,10 @@ type Config struct {
 	Now        func() time.Time
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
+
+	// Admit tells whether a series that the directory does not know may be defined:
+	// the error says why not. The key stands in a buffer. Nil admits all.
+	Admit func(series.Key) error
 
 	// SpellingBits is the size that the cache of spellings may grow to, as log2 of
 	// entries of 26 bytes, MinSpellingBits to MaxSpellingBits; 0 is
@@ -81,6 +85,7 @@ type Config struct {
 type Writer struct {
 	directory Directory
 	journal   Journal
+	admit     func(series.Key) error
 	rejects   *rejects.Ledger
 	now       func() time.Time
 	logger    *slog.Logger
@@ -96,9 +101,13 @@ type Writer struct {
 // NewWriter makes a Writer and registers carillon_received_points_total,
 // carillon_dropped_total and carillon_spellings_….
 func NewWriter(config Config) *Writer {
+	if config.Admit == nil {
+		config.Admit = func(series.Key) error { return nil }
+	}
 	w := &Writer{
 		directory: config.Directory,
 		journal:   config.Journal,
+		admit:     config.Admit,
 		rejects:   config.Rejects,
 		now:       config.Now,
 		logger:    config.Logger,

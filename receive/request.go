@@ -104,7 +104,7 @@ func (w *Writer) Begin(protocol Protocol) *Request {
 }
 
 // Series finds the series of labels, which it may sort. A new one gets the kind
-// its name suggests. The error is one of package series.
+// its name suggests. The error is one of package series, or of Config.Admit.
 func (r *Request) Series(labels []series.Label) (Handle, error) {
 	return r.resolve(labels, func(key series.Key) series.Kind {
 		return r.writer.directory.KindOf(key.Get(series.MetricName))
@@ -131,6 +131,9 @@ func (r *Request) resolve(labels []series.Label, kindOf func(series.Key) series.
 	}
 	if len(r.members) == maxRequestSeries {
 		return 0, ErrTooLarge
+	}
+	if err := r.writer.admit(key); err != nil {
+		return 0, err
 	}
 	key = r.keep(r.key)
 	handle := freshHandle | Handle(len(r.members))

@@ -43,7 +43,7 @@ func (g *graphiteLines) parse(l *lines, line []byte, i int) {
 	name := p.Labels[0].Value // Series sorts them
 	handle, err := l.request.Series(p.Labels)
 	if err != nil {
-		l.refuse(string(graphiteReason(err)), line, err.Error())
+		l.refuseSeries(string(graphiteReason(err)), line, err)
 		return
 	}
 	l.learn(i, p.Name, handle)
@@ -113,7 +113,7 @@ func (t *istatdLines) parse(l *lines, line []byte, i int) {
 		t.name[0] = series.Label{Name: series.MetricName, Value: name}
 		handle, err := l.request.SeriesOf(p.Kind(), t.name[:])
 		if err != nil {
-			l.refuse(string(istatd.BadName), line, err.Error())
+			l.refuseSeries(string(istatd.BadName), line, err)
 			continue
 		}
 		if len(p.Names) == 1 {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"carillon/backup"
 	"carillon/store"
 )
 
@@ -96,6 +97,9 @@ func writeAtStart(f *os.File, s string) error {
 }
 
 func (d *dataDir) load(create *identity) error {
+	if err := backup.Finished(backup.Config{}, d.path); err != nil {
+		return err
+	}
 	name := filepath.Join(d.path, IdentityName)
 	text, err := os.ReadFile(name)
 	switch {

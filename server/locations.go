@@ -18,6 +18,7 @@ type locations struct {
 	directory *location.Directory
 	open      func(ctx context.Context) (*feed.Node, error)
 	logger    *slog.Logger
+	refused   func() error // why there is no room for changes; nil if there is
 
 	restoring sync.Mutex // one at a time
 	mu        sync.RWMutex
@@ -27,13 +28,13 @@ type locations struct {
 }
 
 // openLocations opens the directory and begins to follow the feed.
-func openLocations(ctx context.Context, config location.Config, open func(context.Context, *location.Directory) (*feed.Node, error)) (*locations, error) {
+func openLocations(ctx context.Context, refused func() error, config location.Config, open func(context.Context, *location.Directory) (*feed.Node, error)) (*locations, error) {
 	d, err := location.Open(config)
 	if err != nil {
 		return nil, err
 	}
 	l := &locations{
-		directory: d, logger: config.Logger,
+		directory: d, logger: config.Logger, refused: refused,
 		open: func(ctx context.Context) (*feed.Node, error) { return open(ctx, d) },
 	}
 	if err := l.begin(ctx); err != nil {
@@ -78,6 +79,9 @@ func (l *locations) current() *feed.Node {
 
 // Propose, Await, Current and Status are those of the node at work.
 func (l *locations) Propose(ctx context.Context, change location.Change) (location.Result, error) {
+	if err := l.refused(); err != nil {
+		return location.Result{}, err
+	}
 	return l.current().Propose(ctx, change)
 }
 

@@ -68,7 +68,7 @@ func (p *parts) serve(ctx context.Context, c Config) error {
 	}
 	status := &status{
 		version: c.Version, started: time.Now(), now: time.Now, tiers: c.Tiers, journal: p.journal, directory: p.directory,
-		partitions: p.partitions, writer: p.writer, rejects: p.rejects, notices: notices,
+		partitions: p.partitions, disk: p.disk, writer: p.writer, rejects: p.rejects, notices: notices,
 	}
 	group.Go(func() error { return status.watch(ctx) })
 	group.Go(func() error { return p.serveHTTP(ctx, front, p.handler(remoteWrite, status)) })
@@ -146,8 +146,12 @@ func (p *parts) handler(remoteWrite *receive.RemoteWrite, status *status) http.H
 		Directory: p.locations.directory, Feed: p.locations, Restore: p.locations.restore, Series: p.directory.CacheStats,
 		Now: time.Now, Logger: p.logger, Registerer: p.registry,
 	}).Register(mux)
+	// Not from another site's page in the browser of somebody on this machine.
+	mux.Handle("POST "+BackupPath, http.NewCrossOriginProtection().Handler(newBackups(p)))
+	mux.Handle("GET "+ExportPath, newExporter(p))
 	mux.Handle("GET /api/v1/status", status)
 	mux.Handle("GET /api/v1/status/rejects", serveRejects(p.rejects))
+	mux.Handle("GET /api/v1/status/retention", serveRetention(p.book))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
 	healthy := func(w http.ResponseWriter, _ *http.Request) {
 		if err := p.partitions.Err(); err != nil {

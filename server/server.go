@@ -4,6 +4,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"carillon/query"
 	"carillon/receive"
 	"carillon/rejects"
+	"carillon/retention"
 	"carillon/series"
 	"carillon/store"
 )
@@ -35,12 +37,14 @@ type Config struct {
 	Istatd   Address // lines, TCP and UDP
 
 	Tiers           []store.Tier
+	DiskMax         int64  // bytes that the data directory may take; 0 for no bound
 	Partitions      int    // of a new data directory
 	JournalURL      string // external NATS server; empty for the embedded one
 	SealEvery       time.Duration
 	FutureTolerance time.Duration
 	SeriesCaches    directory.Caches // of series keys
 	LocationCaches  location.Caches  // of the location directory
+	Retention       retention.Rules  // shorter retentions and limits of some series
 
 	Agent         bool
 	AgentInterval time.Duration
@@ -72,6 +76,7 @@ const (
 	shutdownLasts    = 30 * time.Second
 	agentMemoryBytes = 16 << 20 // of the own agent's bodies while the journal is busy
 	progressEvery    = 100 * time.Millisecond
+	feedReplicas     = 1 // of the location directory's changes
 
 	locationBlockCacheBytes = 32 << 20 // holds the filters of several million entries
 )
@@ -83,10 +88,13 @@ type parts struct {
 	registry   *prometheus.Registry
 	rejects    *rejects.Ledger
 	directory  *directory.Directory
+	book       *retention.Book // nil without retention rules
 	journal    *journal.Journal
 	stores     []*store.Store
 	partitions *partition.Set
 	locations  *locations
+	room       *room
+	disk       *disk
 	live       *query.Live
 	writer     *receive.Writer
 	query      *query.API
@@ -101,6 +109,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	looping, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
 	var loops errgroup.Group
+	loops.Go(func() error { return p.disk.watch(looping) })
 	loops.Go(func() error {
 		p.partitions.Run(looping)
 		return nil
@@ -121,9 +130,12 @@ func Run(ctx context.Context, c Config) (err error) {
 // open opens every part in the order data flows. What was opened before an
 // error is in the parts all the same, for close.
 func open(ctx context.Context, c Config) (*parts, error) {
-	p := &parts{logger: c.Logger, registry: prometheus.NewRegistry()}
+	p := &parts{logger: c.Logger, registry: prometheus.NewRegistry(), room: newRoom()}
 	if c.Partitions < 1 || c.Partitions > maxPartitions {
 		return p, fmt.Errorf("%d partitions: want 1 to %d", c.Partitions, maxPartitions)
+	}
+	if c.DiskMax != 0 && c.DiskMax < MinDiskMax {
+		return p, fmt.Errorf("--disk-max is %s: want at least %s, or 0 for no bound", formatBytes(c.DiskMax), formatBytes(MinDiskMax))
 	}
 	var err error
 	if p.data, err = openDataDir(c.Data, newIdentity(c.Partitions, c.Tiers, time.Now())); err != nil {
@@ -135,16 +147,17 @@ func open(ctx context.Context, c Config) (*parts, error) {
 	if p.directory, err = directory.Open(p.data.directory(), count, c.SeriesCaches, c.Logger); err != nil {
 		return p, err
 	}
+	p.openBook(c.Retention)
 	p.journal, err = journal.Open(ctx, journal.Config{
-		Dir: p.data.journal(), URL: c.JournalURL, Partitions: count, Logger: c.Logger, Registerer: p.registry,
+		Dir: p.data.journal(), URL: c.JournalURL, Partitions: count, Room: acceptance{p.room}, Logger: c.Logger, Registerer: p.registry,
 	})
 	if err != nil {
 		return p, err
 	}
-	p.locations, err = openLocations(ctx, location.Config{Dir: p.data.locations(), Logger: c.Logger, Caches: c.LocationCaches, BlockCacheBytes: locationBlockCacheBytes},
+	p.locations, err = openLocations(ctx, p.room.refused, location.Config{Dir: p.data.locations(), Logger: c.Logger, Caches: c.LocationCaches, BlockCacheBytes: locationBlockCacheBytes},
 		func(ctx context.Context, d *location.Directory) (*feed.Node, error) {
 			return feed.Open(ctx, feed.Config{
-				Directory: d, Connection: p.journal.Connection(), Node: "carillon", Replicas: 1, Logger: c.Logger, Now: time.Now,
+				Directory: d, Connection: p.journal.Connection(), Node: "carillon", Replicas: feedReplicas, Logger: c.Logger, Now: time.Now,
 			})
 		})
 	if err != nil {
@@ -154,13 +167,20 @@ func open(ctx context.Context, c Config) (*parts, error) {
 	if err := p.openPartitions(ctx, c, count); err != nil {
 		return p, err
 	}
-	p.registry.MustRegister(partition.NewCollector(p.partitions))
+	p.disk = &disk{
+		data: p.data, max: c.DiskMax, room: p.room, tiers: c.Tiers, stores: p.stores, partitions: p.partitions,
+		rejects: p.rejects, logger: c.Logger, now: time.Now,
+	}
+	if err := p.disk.look(true); err != nil {
+		return p, err
+	}
+	p.registry.MustRegister(partition.NewCollector(p.partitions), newDiskCollector(p.disk))
 	p.writer = receive.NewWriter(receive.Config{
-		Directory: p.directory, Journal: guarded{p.journal, p.partitions}, Rejects: p.rejects,
-		Now: time.Now, Registerer: p.registry, Logger: c.Logger,
+		Directory: p.directory, Journal: guarded{p.journal, p.partitions, p.room}, Rejects: p.rejects,
+		Admit: p.admit(), Now: time.Now, Registerer: p.registry, Logger: c.Logger,
 	})
 	p.query = query.New(query.Config{
-		Catalogue: p.directory, Buckets: p.partitions, Live: p.live,
+		Catalogue: p.directory, Buckets: p.partitions, Live: p.live, Retention: p.retention(), Deleter: p.partitions,
 		Limits:  query.Limits{Series: c.QuerySeries, Samples: c.QuerySamples, Timeout: c.QueryTimeout},
 		Version: c.Version, Now: time.Now, Logger: c.Logger, Registerer: p.registry,
 	})
@@ -176,7 +196,9 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 			Dir: p.data.store(i), Tiers: c.Tiers,
 			Kind:          func(number uint32) series.Kind { return p.directory.Kind(series.NewID(i, number)) },
 			SyncDirectory: p.directory.Sync,
+			Keep:          p.keep(i),
 			Merging:       merging,
+			Room:          p.room,
 			Logger:        c.Logger,
 		})
 		if err != nil {
@@ -192,6 +214,7 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 				FutureTolerance: c.FutureTolerance.Milliseconds(),
 				MinDelay:        minDelay.Milliseconds(),
 				MaxDelay:        maxDelay.Milliseconds(),
+				MaxPoints:       p.maxPoints(i),
 			},
 			Logger: c.Logger, Now: time.Now, SealEvery: c.SealEvery, SealBuckets: sealBuckets,
 			Publish: func(completed *quantize.Batch) { publish(p.live, i, completed) },
@@ -219,14 +242,16 @@ func publish(live *query.Live, partition int, completed *quantize.Batch) {
 }
 
 // guarded refuses points while a partition has stopped: the journal would take
-// them, but nothing would ever move them on.
+// them, but nothing would ever move them on. While there is no room it refuses them
+// before they are encoded.
 type guarded struct {
 	*journal.Journal
 	partitions *partition.Set
+	room       *room
 }
 
 func (g guarded) Append(ctx context.Context, parts []*journal.Part) error {
-	if err := g.partitions.Err(); err != nil {
+	if err := cmp.Or(g.partitions.Err(), g.room.refused()); err != nil {
 		return fmt.Errorf("%w: %w", journal.ErrUnavailable, err)
 	}
 	return g.Journal.Append(ctx, parts)

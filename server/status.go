@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"runtime/metrics"
@@ -30,6 +31,7 @@ type status struct {
 	journal    *journal.Journal
 	directory  *directory.Directory
 	partitions *partition.Set
+	disk       *disk
 	writer     *receive.Writer
 	rejects    *rejects.Ledger
 	notices    []string // what to know about the start, like a port that was taken
@@ -107,6 +109,7 @@ type statusAnswer struct {
 	Aligned         map[string]uint64     `json:"aligned"` // points by what the quantizer made of them
 	Tiers           []tierStatus          `json:"tiers"`
 	Partitions      []partitionStatus     `json:"partitions"`
+	Disk            diskStatus            `json:"disk"`
 }
 
 type tierStatus struct {
@@ -126,6 +129,25 @@ type partitionStatus struct {
 	Sealed       uint64 `json:"sealed"`
 	HeadBuckets  int    `json:"headBuckets"`
 	Corrupt      uint64 `json:"corrupt"` // journal messages that could not be decoded
+
+	Activity         store.Activity `json:"activity"` // of the store's worker,
+	ActivitySeconds  float64        `json:"activitySeconds"`
+	RollupLagSeconds float64        `json:"rollupLagSeconds"`
+	Waiting          string         `json:"waiting"`         // why a seal waits for room on the disk
+	MergeWantsBytes  int64          `json:"mergeWantsBytes"` // room that files wait for to be merged
+	Damages          []string       `json:"damages"`         // what could not be read in the background
+}
+
+// work adds what goes on behind the partition's store.
+func (s *partitionStatus) work(now time.Time, work store.Work) {
+	s.Activity, s.RollupLagSeconds, s.MergeWantsBytes = work.Activity, rollupLag(now, work), work.MergeWants
+	if work.Since > 0 {
+		s.ActivitySeconds = max(now.Sub(time.UnixMilli(work.Since)).Seconds(), 0)
+	}
+	if work.Waiting != nil {
+		s.Waiting = work.Waiting.Error()
+	}
+	s.Damages = append([]string{}, work.Damages...)
 }
 
 func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -151,6 +173,14 @@ func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Notices = append(a.Notices, err.Error())
 	}
 	s.partitionStatus(now, &a)
+	a.Disk = s.disk.status()
+	if a.Disk.Full != "" {
+		a.Notices = append(a.Notices, "no points are accepted: "+a.Disk.Full)
+	}
+	for _, t := range a.Disk.DroppedEarly {
+		a.Notices = append(a.Notices, fmt.Sprintf("tier %s is kept since %s only, for --disk-max",
+			t.Resolution, time.UnixMilli(t.KeptSince).UTC().Format(time.RFC3339)))
+	}
 	writeJSON(w, a)
 }
 
@@ -160,7 +190,7 @@ func (s *status) partitionStatus(now time.Time, a *statusAnswer) {
 			Resolution: model.Duration(t.Resolution).String(), Retention: model.Duration(t.Retention).String(),
 		})
 	}
-	for _, p := range s.partitions.Stats() {
+	for i, p := range s.partitions.Stats() {
 		acknowledged := s.journal.Acknowledged()
 		a.Series += p.Series
 		a.Repeated += p.RepeatedParts
@@ -174,6 +204,9 @@ func (s *status) partitionStatus(now time.Time, a *statusAnswer) {
 			Partition: p.Number, Series: p.Series, Acknowledged: max(acknowledged, p.Applied),
 			Applied: p.Applied, Sealed: p.Sealed, HeadBuckets: p.HeadBuckets, Corrupt: p.Corrupt,
 		})
+		work := s.disk.stores[i].Work()
+		a.Partitions[i].work(now, work)
+		a.Notices = append(a.Notices, work.Damages...)
 		for i, t := range p.Tiers {
 			a.Tiers[i].add(t)
 		}

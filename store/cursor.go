@@ -15,6 +15,8 @@ import (
 type cursor struct {
 	*file
 	decoder *page.Decoder
+	tier    int
+	graves  []*grave // that concern the file
 
 	block   int // of the index, -1 for none
 	entries []indexEntry
@@ -28,7 +30,8 @@ type cursor struct {
 	page   page.Page  // behind strip
 	strip  page.Strip // valid with more
 	more   bool
-	past   int64 // the last series whose strips, or some of them, were passed; -1 for none
+	taken  []span // scratch
+	past   int64  // the last series whose strips, or some of them, were passed; -1 for none
 }
 
 func newCursor(f *file, d *page.Decoder) *cursor { return &cursor{file: f, decoder: d, block: -1} }
@@ -199,9 +202,21 @@ func (c *cursor) each(number uint32, from, to int64, visit func(page.Strip) (boo
 	return nil
 }
 
+// deleted is the spans in which the file has lost what it holds of a series. They are
+// valid until the next call.
+func (c *cursor) deleted(number uint32) []span {
+	c.taken = c.taken[:0]
+	for _, g := range c.graves {
+		if g.holds(number) {
+			c.taken = append(c.taken, g.spans[c.tier])
+		}
+	}
+	return c.taken
+}
+
 // buckets appends the buckets of one series whose segments start in [from, to).
 func (c *cursor) buckets(number uint32, from, to int64, dst []bucket.Bucket) ([]bucket.Bucket, error) {
-	had := len(dst)
+	had, taken := len(dst), c.deleted(number)
 	err := c.each(number, from, to, func(s page.Strip) (bool, error) {
 		old := len(dst)
 		var err error
@@ -209,6 +224,9 @@ func (c *cursor) buckets(number uint32, from, to int64, dst []bucket.Bucket) ([]
 			return false, err
 		}
 		inside := within(dst[old:], from, to)
+		for _, s := range taken {
+			inside = slices.DeleteFunc(inside, func(b bucket.Bucket) bool { return s.encloses(&b) })
+		}
 		dst = dst[:old+copy(dst[old:], inside)]
 		return true, nil
 	})
@@ -223,6 +241,7 @@ func (c *cursor) buckets(number uint32, from, to int64, dst []bucket.Bucket) ([]
 // of bucket.StaleNaN is a staleness marker.
 func (c *cursor) samples(number uint32, from, to int64, dst columns) (_ columns, ok bool, err error) {
 	had, ok := dst.len(), true
+	taken := c.deleted(number)
 	err = c.each(number, from, to, func(s page.Strip) (bool, error) {
 		old := dst.len()
 		var err error
@@ -230,6 +249,9 @@ func (c *cursor) samples(number uint32, from, to int64, dst columns) (_ columns,
 			return false, err
 		}
 		dst.keep(old, from, to)
+		for _, s := range taken {
+			dst.cut(old, s)
+		}
 		return true, nil
 	})
 	if err != nil || !ok {
@@ -266,6 +288,16 @@ func (c *columns) keep(index int, start, end int64) {
 	copy(c.times[index:], inside.times)
 	copy(c.values[index:], inside.values)
 	*c = c.slice(0, index+inside.len())
+}
+
+// cut takes out what lies in a span, from an index on.
+func (c *columns) cut(index int, s span) {
+	first, _ := slices.BinarySearch(c.times[index:], s.from)
+	last, _ := slices.BinarySearch(c.times[index:], s.to)
+	if first < last {
+		c.times = slices.Delete(c.times, index+first, index+last)
+		c.values = slices.Delete(c.values, index+first, index+last)
+	}
 }
 
 // oneEach tells whether samples are sorted, and no two of them are of one segment.

@@ -20,6 +20,8 @@ type file struct {
 	in       File
 	sparse   []uint32 // the last series of each block of the index
 
+	damaged bool // found damaged: not to be merged; the worker's
+
 	refs     atomic.Int32
 	obsolete atomic.Bool
 }
@@ -64,6 +66,9 @@ func (f *file) load() (err error) {
 	f.crc = binary.LittleEndian.Uint32(tail[sealedBytes+4:])
 	return f.loadSparse()
 }
+
+// high is the file's last series.
+func (f *file) high() uint32 { return f.sparse[len(f.sparse)-1] }
 
 func (f *file) loadSparse() error {
 	data := make([]byte, 4*f.blocks())

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,56 +12,125 @@ const (
 	manifestName     = "MANIFEST"
 	manifestTemp     = "MANIFEST.new"
 	manifestMagic    = "carstore"
-	manifestVersion  = 1
-	manifestMaxBytes = 64 << 20 // three million files
-	listedBytes      = 20       // a file's part of it
+	manifestVersion  = 2
+	manifestMaxBytes = 64 << 20 // more than half a million files
+	listedBytes      = 20       // of a file, for recognising it
+	pagesBytes       = listedBytes + 28
+	importedBytes    = len(Source{}) + 16
 )
 
 // manifest says which files are live and what is in them. Writing it is the only
 // step by which anything in a store changes.
 type manifest struct {
-	sealed    uint64 // journal position through which everything is in the files
-	watermark int64  // segments that start before it are complete in the coarser tiers
-	sequence  uint64 // of the next file
+	sealed    uint64     // journal position through which everything is in the files
+	watermark int64      // segments that start before it are complete in the coarser tiers
+	clock     int64      // from which retention rules count back
+	shortened int64      // a rule has ended the finest tier of some series up to here
+	sequence  uint64     // of the next file
+	buried    listedFile // what is deleted; sequence 0 for nothing
+	imports   []imported // how far imports have come
 	tiers     []listedTier
 }
 
 type listedTier struct {
-	resolution int64 // milliseconds
-	horizon    int64 // segments that start before it are not kept any more
-	files      []listedFile
+	resolution int64         // milliseconds
+	horizon    int64         // segments that start before it are not kept any more
+	files      []listedPages // in commit order
 }
 
-// listedFile names a file and how to recognise it; in commit order.
+// listedPages is a page file, and what is lost if it is damaged.
+type listedPages struct {
+	listedFile
+	first, last int64  // starts of its first and its last segment
+	high        uint32 // its last series
+	buckets     uint64
+}
+
+// listedFile names a file and how to recognise it.
 type listedFile struct {
 	sequence uint64
 	size     int64
 	crc      uint32
 }
 
+// append writes a manifest, twice: what a flipped bit takes from one copy, the other
+// one has.
 func (m *manifest) append(dst []byte) []byte {
+	return m.appendCopy(m.appendCopy(dst))
+}
+
+func (m *manifest) appendCopy(dst []byte) []byte {
 	start := len(dst)
 	dst = append(dst, manifestMagic...)
 	dst = binary.LittleEndian.AppendUint32(dst, manifestVersion)
 	dst = binary.LittleEndian.AppendUint64(dst, m.sealed)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.watermark))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.clock))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(m.shortened))
 	dst = binary.LittleEndian.AppendUint64(dst, m.sequence)
+	dst = m.buried.append(dst)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(m.imports)))
+	for _, i := range m.imports {
+		dst = append(dst, i.source[:]...)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(i.position.Stage))
+		dst = binary.LittleEndian.AppendUint64(dst, i.position.Item)
+	}
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(m.tiers)))
 	for _, t := range m.tiers {
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(t.resolution))
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(t.horizon))
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(t.files)))
 		for _, f := range t.files {
-			dst = binary.LittleEndian.AppendUint64(dst, f.sequence)
-			dst = binary.LittleEndian.AppendUint64(dst, uint64(f.size))
-			dst = binary.LittleEndian.AppendUint32(dst, f.crc)
+			dst = f.append(dst)
 		}
 	}
 	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
 }
 
-// decodeManifest checks and reads a manifest. It trusts no number in it.
+func (f listedFile) append(dst []byte) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, f.sequence)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.size))
+	return binary.LittleEndian.AppendUint32(dst, f.crc)
+}
+
+func (f *listedPages) append(dst []byte) []byte {
+	dst = f.listedFile.append(dst)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.first))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(f.last))
+	dst = binary.LittleEndian.AppendUint32(dst, f.high)
+	return binary.LittleEndian.AppendUint64(dst, f.buckets)
+}
+
+func (r *fields) listedPages() listedPages {
+	return listedPages{listedFile: r.listedFile(), first: int64(r.u64()), last: int64(r.u64()), high: r.u32(), buckets: r.u64()}
+}
+
+func (r *fields) listedFile() listedFile {
+	return listedFile{sequence: r.u64(), size: int64(r.u64()), crc: r.u32()}
+}
+
+// decodeManifest reads the first copy of a manifest that is whole.
 func decodeManifest(data []byte) (*manifest, error) {
+	half := len(data) / 2
+	m, err := decodeCopy(data[:half])
+	if errors.Is(err, ErrCorrupt) {
+		if second, err := decodeCopy(data[half:]); err == nil {
+			return second, nil
+		}
+	}
+	return m, err
+}
+
+// copiesDiffer is what is wrong with a manifest that could be read.
+func copiesDiffer(data []byte) error {
+	if half := len(data) / 2; !bytes.Equal(data[:half], data[half:]) {
+		return corrupt("one of the manifest's two copies is damaged; the other one is used")
+	}
+	return nil
+}
+
+// decodeCopy checks and reads one copy. It trusts no number in it.
+func decodeCopy(data []byte) (*manifest, error) {
 	body := len(data) - crcBytes
 	if body < len(manifestMagic)+4 || string(data[:len(manifestMagic)]) != manifestMagic {
 		return nil, corrupt("it does not begin like a manifest")
@@ -72,11 +142,17 @@ func decodeManifest(data []byte) (*manifest, error) {
 	if version := r.u32(); version != manifestVersion {
 		return nil, fmt.Errorf("manifest version %d is not known, only %d", version, manifestVersion)
 	}
-	m := &manifest{sealed: r.u64(), watermark: int64(r.u64()), sequence: r.u64()}
+	m := &manifest{
+		sealed: r.u64(), watermark: int64(r.u64()), clock: int64(r.u64()), shortened: int64(r.u64()),
+		sequence: r.u64(), buried: r.listedFile(),
+	}
+	for range r.count(min(maxImports, len(r.rest)/importedBytes)) {
+		m.imports = append(m.imports, imported{Source(r.take(len(Source{}))), Position{int64(r.u64()), r.u64()}})
+	}
 	for range r.count(MaxTiers) {
 		t := listedTier{resolution: int64(r.u64()), horizon: int64(r.u64())}
-		for range r.count(len(r.rest) / listedBytes) {
-			t.files = append(t.files, listedFile{sequence: r.u64(), size: int64(r.u64()), crc: r.u32()})
+		for range r.count(len(r.rest) / pagesBytes) {
+			t.files = append(t.files, r.listedPages())
 		}
 		m.tiers = append(m.tiers, t)
 	}
@@ -118,7 +194,7 @@ func (r *fields) count(limit int) int {
 // readManifest returns an error that is fs.ErrNotExist if there is none.
 func readManifest(fs FS, dir string) (*manifest, error) {
 	path := filepath.Join(dir, manifestName)
-	data, err := readFile(fs, path)
+	data, err := readFile(fs, path, manifestMaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
@@ -129,13 +205,14 @@ func readManifest(fs FS, dir string) (*manifest, error) {
 	return m, nil
 }
 
-func readFile(fs FS, path string) ([]byte, error) {
+// readFile reads a file of at most so many bytes.
+func readFile(fs FS, path string, most int64) ([]byte, error) {
 	in, err := fs.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	size, err := in.Size()
-	if err == nil && size > manifestMaxBytes {
+	if err == nil && size > most {
 		err = corrupt("%d bytes are too many", size)
 	}
 	if err != nil {

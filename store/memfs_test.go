@@ -2,7 +2,7 @@ package store
 
 import (
 	"bytes"
-	"errors"
+	"fmt"
 	"io"
 	iofs "io/fs"
 	"math/rand/v2"
@@ -10,13 +10,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
-var errInjected = errors.New("injected")
+var errFull = fmt.Errorf("injected: %w", syscall.ENOSPC)
+
+var errInjected = fmt.Errorf("injected: %w", syscall.EIO)
 
 // memFS is a file system in memory that knows what a crash would leave of it, and
-// that can fail at any call. Contents are durable after Sync of the file, names
-// after SyncDir of the folder.
+// that can fail at any call, or be full from a call on. Contents are durable after
+// Sync of the file, names after SyncDir of the folder.
 type memFS struct {
 	mu      sync.Mutex
 	names   map[string]*memNode
@@ -27,6 +30,9 @@ type memFS struct {
 	failAt int // the call that fails, from 1; 0 for none
 	dead   bool
 	crash  bool // with failAt: every later call fails too
+	fills  bool // with failAt: the disk is full from then on, until full is set false
+	full   bool
+	synced bool // the call that failed was to make something durable
 }
 
 type memNode struct{ data, synced []byte }
@@ -40,12 +46,47 @@ func (m *memFS) call() error {
 	m.calls++
 	if m.calls == m.failAt {
 		m.dead = m.crash
+		if m.fills {
+			m.full = true
+			return nil
+		}
 		return errInjected
 	}
 	if m.dead {
 		return errInjected
 	}
 	return nil
+}
+
+// sync is call for what makes something durable.
+func (m *memFS) sync() error {
+	err := m.call()
+	if m.calls == m.failAt && m.fills {
+		m.synced = true
+		return errFull
+	}
+	return err
+}
+
+// allocate is call for what takes space.
+func (m *memFS) allocate() error {
+	if err := m.call(); err != nil || !m.full {
+		return err
+	}
+	return errFull
+}
+
+// torn is what a crash leaves of data that were not synced from an offset on: a part,
+// in which any sector may be missing.
+func torn(data []byte, synced int, rng *rand.Rand) []byte {
+	const sector = 512
+	kept := slices.Clone(data[:synced+rng.IntN(len(data)-synced+1)])
+	for at := (synced + sector - 1) / sector * sector; at < len(kept); at += sector {
+		if rng.IntN(4) == 0 {
+			clear(kept[at:min(at+sector, len(kept))])
+		}
+	}
+	return kept
 }
 
 // restart is what a crash leaves: of what was not synced, any part.
@@ -65,7 +106,7 @@ func (m *memFS) restart(rng *rand.Rand) {
 			if _, seen := after[name]; !seen {
 				kept := node.synced
 				if len(node.data) > len(kept) && bytes.HasPrefix(node.data, kept) {
-					kept = node.data[:len(kept)+rng.IntN(len(node.data)-len(kept)+1)]
+					kept = torn(node.data, len(kept), rng)
 				}
 				after[name] = &memNode{data: slices.Clone(kept), synced: slices.Clone(kept)}
 			}
@@ -81,7 +122,7 @@ func (m *memFS) restart(rng *rand.Rand) {
 func (m *memFS) Create(name string) (File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.call(); err != nil {
+	if err := m.allocate(); err != nil {
 		return nil, err
 	}
 	if !m.dirs[filepath.Dir(name)] {
@@ -108,7 +149,7 @@ func (m *memFS) Open(name string) (File, error) {
 func (m *memFS) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.call(); err != nil {
+	if err := m.allocate(); err != nil {
 		return err
 	}
 	m.names[to] = m.names[from]
@@ -161,7 +202,7 @@ func (m *memFS) MkdirAll(dir string) error {
 func (m *memFS) SyncDir(dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.call(); err != nil {
+	if err := m.sync(); err != nil {
 		return err
 	}
 	in := func(name string) bool { return filepath.Dir(name) == dir }
@@ -199,8 +240,9 @@ type memFile struct {
 func (f *memFile) Write(data []byte) (int, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if err := f.fs.call(); err != nil {
-		return 0, err
+	if err := f.fs.allocate(); err != nil {
+		f.node.data = append(f.node.data, data[:len(data)/2]...)
+		return len(data) / 2, err
 	}
 	f.node.data = append(f.node.data, data...)
 	return len(data), nil
@@ -225,7 +267,7 @@ func (f *memFile) ReadAt(dst []byte, offset int64) (int, error) {
 func (f *memFile) Sync() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if err := f.fs.call(); err != nil {
+	if err := f.fs.sync(); err != nil {
 		return err
 	}
 	f.node.synced = slices.Clone(f.node.data)

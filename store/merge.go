@@ -28,7 +28,7 @@ func (w *worker) merge() (bool, error) {
 		if run == nil {
 			continue
 		}
-		if !w.begin() {
+		if !w.begin(run) {
 			return false, nil
 		}
 		done, err := w.mergeRun(current, tier, run)
@@ -38,27 +38,7 @@ func (w *worker) merge() (bool, error) {
 		}
 		return done, nil
 	}
-	return false, nil
-}
-
-// begin tells whether the store may merge now, beside those it shares Config.Merging
-// with. If not, the next poke of Maintain asks again.
-func (w *worker) begin() bool {
-	if w.config.Merging == nil {
-		return true
-	}
-	select {
-	case w.config.Merging <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (w *worker) end() {
-	if w.config.Merging != nil {
-		<-w.config.Merging
-	}
+	return w.purge()
 }
 
 // stripBuckets is how many buckets a series of the file has.
@@ -69,6 +49,10 @@ func (f *file) stripBuckets() uint64 { return f.buckets / f.series }
 func due(files []*file) []*file {
 	runs := make(map[int64]*mergeRun) // by window
 	for _, f := range files {
+		if f.damaged { // nothing is put in its place
+			delete(runs, f.window)
+			continue
+		}
 		run := runs[f.window]
 		if run == nil {
 			run = new(mergeRun)
@@ -105,9 +89,13 @@ func (r *mergeRun) add(f *file) bool {
 // when the store is closing.
 func (w *worker) mergeRun(current *version, tier int, run []*file) (bool, error) {
 	next := current.next()
-	out := newOutput(w.config, run[0].level+1, next.sequence)
+	level := run[0].level
+	if len(run) > 1 {
+		level++
+	}
+	out := newOutput(w.config, level, next.sequence)
 	defer out.abort()
-	if done, err := w.mergeSeries(tier, run, next.horizons[tier], out); err != nil || !done {
+	if done, err := w.mergeSeries(tier, run, next, out); err != nil || !done {
 		return false, err
 	}
 	made, err := out.finish()
@@ -122,16 +110,17 @@ func (w *worker) mergeRun(current *version, tier int, run []*file) (bool, error)
 	return true, w.commit(next, made, false)
 }
 
-func (w *worker) mergeSeries(tier int, run []*file, horizon int64, out *output) (bool, error) {
-	m := newMerging(w.config, tier, run, horizon, out)
+func (w *worker) mergeSeries(tier int, run []*file, next *version, out *output) (bool, error) {
+	m := newMerging(w.config, tier, run, next, out)
 	for number := uint32(0); !w.closing(); number++ {
-		n, ok, err := m.reader.next(tier, number, horizon, math.MaxInt64)
+		n, ok, err := m.reader.next(tier, number, next.horizons[tier], math.MaxInt64)
 		if err != nil || !ok {
 			return true, err
 		}
 		if err := m.series(n); err != nil {
 			return false, err
 		}
+		w.pace.step(w.wanted)
 		if number = n; number == math.MaxUint32 {
 			return true, nil
 		}
@@ -150,13 +139,13 @@ func (w *worker) closing() bool {
 // its place, so a segment goes to the file that replaces if any of the run did,
 // else to the one that merges. No segment is in both.
 type merging struct {
-	config  Config
-	tier    int
-	run     []*file
-	horizon int64
-	out     *output
-	reader  *reader
-	alike   bool // all files of the run replace, or none does
+	config Config
+	tier   int
+	run    []*file
+	next   *version
+	out    *output
+	reader *reader
+	alike  bool // all files of the run replace, or none does
 
 	samples           columns
 	replacing, adding fold
@@ -164,22 +153,26 @@ type merging struct {
 	inAdding          []bucket.Bucket
 }
 
-func newMerging(config Config, tier int, run []*file, horizon int64, out *output) *merging {
-	files := make([][]*file, tier+1)
-	files[tier] = run
+func newMerging(config Config, tier int, run []*file, next *version, out *output) *merging {
+	only := &version{files: make([][]*file, tier+1), graves: next.graves}
+	only.files[tier] = run
 	differs := func(f *file) bool { return f.replaces != run[0].replaces }
 	return &merging{
-		config: config, tier: tier, run: run, horizon: horizon, out: out,
-		reader: newReader(files), alike: !slices.ContainsFunc(run, differs),
+		config: config, tier: tier, run: run, next: next, out: out,
+		reader: newReader(only), alike: !slices.ContainsFunc(run, differs),
 	}
 }
 
 // series merges one series: as columns if it has nothing but samples in order.
 func (m *merging) series(number uint32) error {
+	horizon := m.next.horizon(&m.config, number, m.tier)
+	if m.tier == 0 {
+		m.next.shorten(&m.config, number)
+	}
 	if m.alike {
 		var ok bool
 		var err error
-		m.samples, ok, err = m.reader.samples(m.tier, number, m.horizon, math.MaxInt64, m.samples.slice(0, 0))
+		m.samples, ok, err = m.reader.samples(m.tier, number, horizon, math.MaxInt64, m.samples.slice(0, 0))
 		if err != nil {
 			return err
 		}
@@ -189,7 +182,7 @@ func (m *merging) series(number uint32) error {
 	}
 	m.reset(m.config, m.tier, number)
 	for _, f := range m.run {
-		buckets, err := m.reader.cursor(f).buckets(number, m.horizon, math.MaxInt64, m.reader.scratch[:0])
+		buckets, err := m.reader.cursor(m.tier, f).buckets(number, horizon, math.MaxInt64, m.reader.scratch[:0])
 		if err != nil {
 			return err
 		}

@@ -9,14 +9,17 @@ import (
 	"strings"
 
 	"github.com/prometheus/common/model"
+
+	"carillon/bucket"
 )
 
 const pagesSuffix = ".pages"
 
 // Open opens a store, or makes one in a folder that has none, and starts its
-// worker. Files that a crash left behind are removed. It fails if a live file is
-// damaged at its ends, or if the tiers' resolutions are not those the store was
-// made with; retentions may change.
+// worker. Files that a crash left behind are removed. Where a live file is damaged,
+// Work says what that costs, and who reads from it gets an error. It fails if the
+// manifest is damaged, or if the tiers' resolutions are not those the store was made
+// with; retentions may change.
 func Open(config Config) (*Store, error) {
 	s, err := newStore(config)
 	if err != nil {
@@ -34,6 +37,11 @@ func newStore(config Config) (*Store, error) {
 	if config.FS == nil {
 		config.FS = OS{}
 	}
+	if config.Room == nil {
+		config.Room = boundless{}
+	}
+	pages := &metered{FS: config.FS, room: config.Room}
+	config.FS = pages
 	if config.RollupDelay == 0 {
 		config.RollupDelay = DefaultRollupDelay
 	}
@@ -44,10 +52,14 @@ func newStore(config Config) (*Store, error) {
 	current.hold()
 	s := &Store{
 		config: config, head: newHead(), current: current,
-		seals: make(chan sealing, 1), ticks: make(chan int64, 1),
+		seals: make(chan sealing, 1), ticks: make(chan int64, 1), deletes: make(chan deleting, 1), imports: make(chan importing),
 		committed: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
-	s.worker = &worker{store: s, config: config}
+	for range config.Tiers {
+		s.dropping, s.dropped = append(s.dropping, minTime), append(s.dropped, Dropped{})
+	}
+	s.worker = &worker{store: s, config: config, pages: pages, pace: newPacer(), ended: minTime}
+	s.worker.damaged(current.damages())
 	return s, nil
 }
 
@@ -110,7 +122,7 @@ func sequenceOf(name string) (uint64, bool) {
 // begin writes the first manifest. It refuses where page files are without one:
 // they would be taken for leftovers.
 func begin(config Config) (*manifest, error) {
-	first := &version{sequence: 1}
+	first := &version{sequence: 1, retained: retained{clock: minTime, shortened: minTime, partial: minTime}}
 	for _, t := range config.Tiers {
 		names, err := config.FS.List(tierDir(config.Dir, t))
 		if err != nil {
@@ -147,6 +159,9 @@ func clean(config Config, m *manifest) error {
 	if err := config.FS.Remove(temp); err != nil && !errors.Is(err, iofs.ErrNotExist) {
 		return fmt.Errorf("removing %s: %w", temp, err)
 	}
+	if err := cleanGraves(config, m); err != nil {
+		return err
+	}
 	for i, t := range config.Tiers {
 		dir := tierDir(config.Dir, t)
 		names, err := config.FS.List(dir)
@@ -172,24 +187,115 @@ func clean(config Config, m *manifest) error {
 	return nil
 }
 
+// removeFrom removes page files from a number on, which no manifest lists.
+func removeFrom(config Config, sequence uint64) error {
+	for _, t := range config.Tiers {
+		dir := tierDir(config.Dir, t)
+		names, err := config.FS.List(dir)
+		if err != nil {
+			return fmt.Errorf("listing %s: %w", dir, err)
+		}
+		for _, name := range names {
+			if n, ok := sequenceOf(name); !ok || n < sequence {
+				continue
+			}
+			if err := config.FS.Remove(filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("removing %s: %w", filepath.Join(dir, name), err)
+			}
+		}
+	}
+	return nil
+}
+
 func openVersion(config Config, m *manifest) (*version, error) {
-	v := &version{sealed: m.sealed, watermark: m.watermark, sequence: m.sequence}
+	graves, err := readGraves(config.FS, config.Dir, m.buried, len(m.tiers))
+	if err != nil {
+		return nil, err
+	}
+	v := &version{
+		sealed: m.sealed, watermark: m.watermark, sequence: m.sequence, graves: graves, buried: m.buried,
+		retained: retained{clock: m.clock, shortened: m.shortened, partial: m.shortened}, imports: m.imports,
+	}
 	for i, t := range m.tiers {
 		v.horizons = append(v.horizons, t.horizon)
 		v.files = append(v.files, nil)
 		for _, listed := range t.files {
 			path := filePath(config.Dir, config.Tiers[i], listed.sequence)
-			f, err := openFile(config.FS, path, listed.sequence)
-			if err == nil {
-				v.files[i] = append(v.files[i], f)
-				err = f.expect(listed, t.resolution)
-			}
+			f, err := openListed(config, path, listed, t.resolution)
 			if err != nil {
 				return nil, errors.Join(err, closeFiles(v.files))
 			}
+			v.files[i] = append(v.files[i], f)
 		}
 	}
 	return v, nil
+}
+
+// openListed opens a file of the manifest. One that is damaged at its ends is opened
+// all the same: it takes part in everything, and whoever reads from it gets the error.
+func openListed(config Config, path string, listed listedPages, resolution int64) (*file, error) {
+	f, err := openFile(config.FS, path, listed.sequence)
+	if err == nil {
+		if err = f.expect(listed.listedFile, resolution); err != nil {
+			err = errors.Join(err, f.in.Close())
+		}
+	}
+	if err != nil && !corrupted(err) {
+		err = changed(config.FS, path, listed.listedFile, err)
+	}
+	if !corrupted(err) {
+		return f, err
+	}
+	config.Logger.Error("a page file is damaged and cannot be read", "file", path, "buckets", listed.buckets,
+		"from", formatTime(listed.first), "to", formatTime(listed.last+resolution), "error", err)
+	return unreadable(config.FS, path, listed, resolution, err), nil
+}
+
+// changed makes an error of opening a file, like a version that is not known, one of
+// damage if the file is not as it was written.
+func changed(fs FS, path string, listed listedFile, cause error) error {
+	in, err := fs.Open(path)
+	if err != nil {
+		return cause
+	}
+	sum, err := bodyChecksum(in, listed.size)
+	if err = errors.Join(err, in.Close()); err != nil || sum == listed.crc {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", cause, corrupt("the checksum of the file is wrong"))
+}
+
+// unreadable stands for a file whose every page is damaged.
+func unreadable(fs FS, path string, listed listedPages, resolution int64, err error) *file {
+	return &file{
+		footer: footer{
+			resolution: resolution, window: bucket.Floor(listed.first, windowSegments*resolution),
+			first: listed.first, last: listed.last, pages: 1, series: 1, buckets: listed.buckets,
+		},
+		fs: fs, path: path, sequence: listed.sequence, size: listed.size, crc: listed.crc,
+		in: unreadableFile{err}, sparse: []uint32{listed.high}, damaged: true,
+	}
+}
+
+type unreadableFile struct{ err error }
+
+func (f unreadableFile) ReadAt([]byte, int64) (int, error) { return 0, f.err }
+func (f unreadableFile) Write([]byte) (int, error)         { return 0, f.err }
+func (f unreadableFile) Sync() error                       { return f.err }
+func (f unreadableFile) Size() (int64, error)              { return 0, f.err }
+func (f unreadableFile) Close() error                      { return nil }
+
+// damages says what the unreadable files among the live ones cost.
+func (v *version) damages() (texts []string) {
+	for _, files := range v.files {
+		for _, f := range files {
+			if broken, ok := f.in.(unreadableFile); ok {
+				texts = append(texts, fmt.Sprintf("%v: %d buckets from %s to %s cannot be read",
+					broken.err, f.buckets, formatTime(f.first), formatTime(f.last+f.resolution)))
+			}
+		}
+	}
+	return texts
 }
 
 // expect makes sure that a file is the one the manifest means.

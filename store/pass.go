@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"carillon/bucket"
 	"carillon/series"
@@ -15,10 +16,11 @@ import (
 //   - in place of what is there: everything between the old and the new
 //     watermark, and every older segment for which the head brought late data,
 //     recomputed from the finest tier;
-//   - to be merged with what is there: data too old for the finest tier.
+//   - to be merged with what is there: data from before the time since when the
+//     finest tier has all of the series (version.whole).
 //
-// The two do not meet: what is recomputed starts at the finest tier's horizon or
-// later, what is merged starts before it, and horizons only go forward.
+// The two do not meet: what is recomputed starts at that time or later, what is
+// merged starts before it, and it only goes forward.
 //
 // Nearly always a series has nothing but samples, in order and one a segment, none
 // of them late. These go as columns from the head to a file, and from files to the
@@ -30,6 +32,7 @@ type pass struct {
 	reader  *reader
 	settled int64 // the old watermark
 	next    *version
+	since   []int64 // by tier: what starts before is not written; nil but for an import
 
 	fresh   columns // of the series: what the head has, if it is nothing but samples
 	span    columns
@@ -37,13 +40,14 @@ type pass struct {
 	grouped fold
 	ladder  *ladder
 	spans   []span
-	tooOld  int // buckets that no tier keeps any more
+	tooOld  int      // buckets that no tier keeps any more
+	lost    []string // what is not rolled up, because what it is made of is damaged
 }
 
 func newPass(config Config, current, next *version, h *head, out *output) *pass {
 	return &pass{
 		config: config, out: out, head: h, next: next, ladder: newLadder(config.Tiers),
-		reader: newReader(current.files), settled: current.watermark,
+		reader: newReader(current), settled: current.watermark,
 	}
 }
 
@@ -76,6 +80,10 @@ func (p *pass) following(number uint32) (uint32, bool, error) {
 		return n, ok, nil
 	}
 	stored, found, err := p.reader.next(0, number, p.settled, p.next.watermark)
+	if corrupted(err) {
+		// What cannot be read may hold this very series: reading that will tell.
+		stored, found, err = number, true, nil
+	}
 	if found && (!ok || stored < n) {
 		return stored, true, err
 	}
@@ -87,7 +95,7 @@ func (p *pass) rolls() bool { return p.next.watermark > p.settled && len(p.confi
 
 func (p *pass) series(number uint32) error {
 	c := p.head.chain(number)
-	if !p.plain(c) {
+	if !p.plain(number, c) {
 		return p.anySeries(number, c)
 	}
 	if err := p.out.addSamples(0, false, number, p.fresh); err != nil || !p.rolls() {
@@ -98,7 +106,7 @@ func (p *pass) series(number uint32) error {
 
 // plain tells whether the head has nothing of a series but samples in order, one a
 // segment, none of them late for the coarser tiers; then they are in fresh.
-func (p *pass) plain(c chain) bool {
+func (p *pass) plain(number uint32, c chain) bool {
 	p.fresh = p.fresh.slice(0, 0)
 	if c.count == 0 {
 		return true
@@ -108,7 +116,7 @@ func (p *pass) plain(c chain) bool {
 	if !ok || !p.fresh.oneEach(p.resolution()) {
 		return false
 	}
-	earliest := p.next.horizons[0]
+	earliest := p.next.whole(&p.config, number)
 	if len(p.config.Tiers) > 1 {
 		earliest = max(earliest, p.settled)
 	}
@@ -124,7 +132,7 @@ func (p *pass) rollSpan(number uint32) error {
 	var ok bool
 	var err error
 	if p.span, ok, err = p.reader.samples(0, number, s.from, s.to, p.span.slice(0, 0)); err != nil {
-		return err
+		return p.lose(s, err)
 	}
 	if ok {
 		stored := p.span.len()
@@ -143,26 +151,33 @@ func (p *pass) rollSpan(number uint32) error {
 
 // anySeries is series for whatever the head has.
 func (p *pass) anySeries(number uint32, c chain) error {
-	kind, resolution := p.config.Kind(number), p.resolution()
 	p.loose = p.head.read(c, p.loose[:0])
-	bySegment(p.loose, resolution)
-	p.grouped.reset(kind, resolution)
+	bySegment(p.loose, p.resolution())
+	return p.looseBuckets(number)
+}
+
+// looseBuckets writes the loose buckets of a series, sorted by segment, and what
+// follows from them.
+func (p *pass) looseBuckets(number uint32) error {
+	kind := p.config.Kind(number)
+	p.grouped.reset(kind, p.resolution())
 	p.grouped.add(p.loose, false)
 
-	horizon := p.next.horizons[0]
-	split := from(p.grouped.acc, horizon)
-	old, kept := p.grouped.acc[:split], p.grouped.acc[split:]
+	p.next.shorten(&p.config, number)
+	kept := p.grouped.acc[from(p.grouped.acc, p.begins(number, 0)):]
 	if err := p.out.addBuckets(0, false, number, kept); err != nil {
 		return err
 	}
+	split := from(p.grouped.acc, p.next.whole(&p.config, number))
+	old, recent := p.grouped.acc[:split], p.grouped.acc[split:]
 	p.ladder.buckets(kind, old, len(p.config.Tiers)-1)
 	if err := p.roll(number, false); err != nil {
 		return err
 	}
-	p.tooOld += from(old, p.next.horizons[len(p.next.horizons)-1])
+	p.tooOld += from(old, p.next.horizon(&p.config, number, len(p.next.horizons)-1))
 
-	for _, s := range p.changed(kept) {
-		if err := p.recompute(kind, number, s, kept); err != nil {
+	for _, s := range p.changed(number, recent) {
+		if err := p.recompute(kind, number, s, recent); err != nil {
 			return err
 		}
 	}
@@ -174,20 +189,33 @@ func (p *pass) anySeries(number uint32, c chain) error {
 func (p *pass) recompute(kind series.Kind, number uint32, s span, loose []bucket.Bucket) error {
 	fine, err := p.reader.fine(number, kind, p.resolution(), s, loose)
 	if err != nil {
-		return err
+		return p.lose(s, err)
 	}
 	p.ladder.buckets(kind, fine, len(p.config.Tiers)-1)
 	return p.roll(number, true)
 }
 
+// lose goes on without the coarser buckets of a series in a span if what they are made
+// of is damaged. Made of what is left of it they would be wrong; and the watermark has
+// to move on for the others.
+func (p *pass) lose(s span, err error) error {
+	if !corrupted(err) {
+		return err
+	}
+	text := fmt.Sprintf("%v: the coarser tiers are not made from it from %s to %s", err, formatTime(s.from), formatTime(s.to))
+	if len(p.lost) < maxDamages && !slices.Contains(p.lost, text) {
+		p.lost = append(p.lost, text)
+	}
+	return nil
+}
+
 // changed lists the times for which the coarser tiers are to be recomputed.
-func (p *pass) changed(kept []bucket.Bucket) []span {
+func (p *pass) changed(number uint32, recent []bucket.Bucket) []span {
 	tiers := p.config.Tiers
 	if len(tiers) == 1 {
 		return nil
 	}
-	coarsest := tiers[len(tiers)-1].Resolution.Milliseconds()
-	p.spans = touched(kept, coarsest, p.next.horizons[0], p.settled, p.spans[:0])
+	p.spans = touched(recent, p.config.beat(), p.next.whole(&p.config, number), p.settled, p.spans[:0])
 	if p.rolls() {
 		p.spans = append(p.spans, span{p.settled, p.next.watermark})
 	}
@@ -198,10 +226,19 @@ func (p *pass) changed(kept []bucket.Bucket) []span {
 func (p *pass) roll(number uint32, replaces bool) error {
 	for tier := 1; tier < len(p.config.Tiers); tier++ {
 		made := p.ladder.rungs[tier].acc
-		kept := made[from(made, p.next.horizons[tier]):]
+		kept := made[from(made, p.begins(number, tier)):]
 		if err := p.out.addBuckets(tier, replaces, number, kept); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// begins is the time from which on a series is written to a tier.
+func (p *pass) begins(number uint32, tier int) int64 {
+	begins := p.next.horizon(&p.config, number, tier)
+	if p.since != nil {
+		begins = max(begins, p.since[tier])
+	}
+	return begins
 }

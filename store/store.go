@@ -32,12 +32,19 @@ type Config struct {
 	// calls it before it commits files that refer to them.
 	SyncDirectory func() error
 
+	// Keep is how long the tiers keep a series, where a retention rule makes that
+	// shorter; nil, or 0 for a tier, leaves it at the tier's own retention. It must
+	// not change while the store is open. Any goroutine calls it.
+	Keep func(number uint32) []time.Duration
+
 	RollupDelay time.Duration // 0 means DefaultRollupDelay
 	// Merging bounds the memory and the cores that merging files takes: of the stores
 	// that share the channel as many do it at once as it holds. Nil sets no bound.
 	Merging chan struct{}
-	FS      FS // nil means OS
-	Logger  *slog.Logger
+	// Room is asked before page files are written; nil sets no bound.
+	Room   Room
+	FS     FS // nil means OS
+	Logger *slog.Logger
 }
 
 // Store is one partition's buckets.
@@ -56,6 +63,8 @@ type Store struct {
 
 	seals     chan sealing  // at most one waits
 	ticks     chan int64    // of Maintain; at most one waits
+	deletes   chan deleting // at most one waits
+	imports   chan importing
 	committed chan struct{} // of Committed
 	stopped   chan struct{} // closed when the worker has returned
 
@@ -66,6 +75,10 @@ type Store struct {
 	sealing *head
 	err     error // why the worker stopped
 	closing bool
+	work    Work
+
+	dropping []int64 // by tier: what DropBefore asked for
+	dropped  []Dropped
 }
 
 // sealing is what Seal asks of the worker.

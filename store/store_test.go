@@ -188,12 +188,19 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := filePath(config.Dir, config.Tiers[0], 1)
-	if err := os.Truncate(page, 100); err != nil {
+	if err := os.Rename(page, page+".away"); err != nil {
 		t.Fatal(err)
 	}
-	refused("a truncated file", config)
+	refused("a store without one of its files", config)
+	if err := os.Rename(page+".away", page); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(manifest, []byte("nonsense"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	refused("a damaged manifest", config)
 	if _, err := Open(config); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("a truncated file: %v", err)
+		t.Errorf("a damaged manifest: %v", err)
 	}
 }
 
@@ -234,7 +241,7 @@ func TestConcurrent(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	report, err := Verify(config.Dir)
+	report, err := verify(OS{}, config.Dir)
 	if err != nil || len(report.Problems) > 0 || report.Buckets == 0 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}

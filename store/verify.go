@@ -29,13 +29,15 @@ type Problem struct {
 // Verify reads the manifest of a store's folder and every file it lists, whole:
 // all checksums, and that files, indexes and pages agree with each other. The
 // store must not be open. The error is that there is no store to be read; damage
-// is in the report.
-func Verify(dir string) (Report, error) { return verify(OS{}, dir) }
+// is in the report. It calls progress with the bytes of each file that it has read.
+func Verify(dir string, progress func(bytes int64)) (Report, error) {
+	return verifyIn(OS{}, dir, progress)
+}
 
-func verify(fs FS, dir string) (Report, error) {
+func verifyIn(fs FS, dir string, progress func(bytes int64)) (Report, error) {
 	var report Report
 	path := filepath.Join(dir, manifestName)
-	data, err := readFile(fs, path)
+	data, err := readFile(fs, path, manifestMaxBytes)
 	if err != nil {
 		return report, fmt.Errorf("verifying %s: %w", dir, err)
 	}
@@ -46,14 +48,25 @@ func verify(fs FS, dir string) (Report, error) {
 		report.Problems = append(report.Problems, Problem{path, err})
 		return report, nil
 	}
+	if err := copiesDiffer(data); err != nil {
+		report.Problems = append(report.Problems, Problem{path, err})
+	}
+	if m.buried.sequence != 0 {
+		report.Files++
+		report.Bytes += m.buried.size
+		if _, err := readGraves(fs, dir, m.buried, len(m.tiers)); err != nil {
+			report.Problems = append(report.Problems, Problem{gravesPath(dir, m.buried.sequence), err})
+		}
+	}
 	for _, t := range m.tiers {
 		tier := Tier{Resolution: time.Duration(t.resolution) * time.Millisecond}
 		for _, listed := range t.files {
 			path := filePath(dir, tier, listed.sequence)
 			report.Files++
-			if err := report.file(fs, path, listed, t.resolution); err != nil {
+			if err := report.file(fs, path, listed.listedFile, t.resolution); err != nil {
 				report.Problems = append(report.Problems, Problem{path, err})
 			}
+			progress(listed.size)
 		}
 	}
 	return report, nil
@@ -69,15 +82,21 @@ func (r *Report) file(fs FS, path string, listed listedFile, resolution int64) e
 	if err := f.expect(listed, resolution); err != nil {
 		return err
 	}
-	whole := crc32.New(castagnoli)
-	body := f.size - int64(crcBytes+len(footerMagic))
-	if _, err := io.Copy(whole, io.NewSectionReader(f.in, 0, body)); err != nil {
+	sum, err := bodyChecksum(f.in, f.size)
+	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
-	if whole.Sum32() != f.crc {
+	if sum != f.crc {
 		return corrupt("the checksum of the file is wrong")
 	}
 	return r.pages(f)
+}
+
+// bodyChecksum is the checksum of all of a page file that stands before it.
+func bodyChecksum(in io.ReaderAt, size int64) (uint32, error) {
+	whole := crc32.New(castagnoli)
+	_, err := io.Copy(whole, io.NewSectionReader(in, 0, size-int64(crcBytes+len(footerMagic))))
+	return whole.Sum32(), err
 }
 
 // pages reads every page and holds it against the index and the footer.

@@ -25,19 +25,33 @@ type version struct {
 	sealed    uint64
 	watermark int64
 	horizons  []int64
-	sequence  uint64    // of the next file
-	files     [][]*file // by tier, in commit order
+	retained  retained
+	sequence  uint64     // of the next file
+	files     [][]*file  // by tier, in commit order
+	graves    []*grave   // none of them ever changes
+	buried    listedFile // where the graves stand; sequence 0 without any
+	imports   []imported // never written to
 
 	refs atomic.Int32
 }
 
 // next is a copy to be changed and committed.
 func (v *version) next() *version {
-	n := &version{sealed: v.sealed, watermark: v.watermark, horizons: slices.Clone(v.horizons), sequence: v.sequence}
+	n := &version{
+		sealed: v.sealed, watermark: v.watermark, horizons: slices.Clone(v.horizons), retained: v.retained,
+		sequence: v.sequence, graves: v.graves, buried: v.buried, imports: v.imports,
+	}
 	for _, files := range v.files {
 		n.files = append(n.files, slices.Clone(files))
 	}
 	return n
+}
+
+// expire leaves out the files that the tiers no longer keep.
+func (v *version) expire() {
+	for tier, horizon := range v.horizons {
+		v.files[tier] = slices.DeleteFunc(v.files[tier], func(f *file) bool { return f.last < horizon })
+	}
 }
 
 // hold takes the first reference, and through it one of each file.
@@ -66,11 +80,16 @@ func (v *version) release() error {
 }
 
 func (v *version) manifest(tiers []Tier) *manifest {
-	m := &manifest{sealed: v.sealed, watermark: v.watermark, sequence: v.sequence}
+	m := &manifest{
+		sealed: v.sealed, watermark: v.watermark, clock: v.retained.clock, shortened: v.retained.shortened,
+		sequence: v.sequence, buried: v.buried, imports: v.imports,
+	}
 	for i, t := range tiers {
 		listed := listedTier{resolution: t.Resolution.Milliseconds(), horizon: v.horizons[i]}
 		for _, f := range v.files[i] {
-			listed.files = append(listed.files, listedFile{f.sequence, f.size, f.crc})
+			listed.files = append(listed.files, listedPages{
+				listedFile{f.sequence, f.size, f.crc}, f.first, f.last, f.high(), f.buckets,
+			})
 		}
 		m.tiers = append(m.tiers, listed)
 	}
@@ -81,20 +100,27 @@ func (v *version) manifest(tiers []Tier) *manifest {
 // Not for concurrent use.
 type reader struct {
 	files   [][]*file
+	graves  []*grave
 	cursors map[*file]*cursor
 	decoder page.Decoder
 	scratch []bucket.Bucket
 	finest  fold // scratch
 }
 
-func newReader(files [][]*file) *reader {
-	return &reader{files: files, cursors: make(map[*file]*cursor)}
+func newReader(v *version) *reader {
+	return &reader{files: v.files, graves: v.graves, cursors: make(map[*file]*cursor)}
 }
 
-func (r *reader) cursor(f *file) *cursor {
+func (r *reader) cursor(tier int, f *file) *cursor {
 	c := r.cursors[f]
 	if c == nil {
 		c = newCursor(f, &r.decoder)
+		c.tier = tier
+		for _, g := range r.graves {
+			if g.concerns(tier, f) {
+				c.graves = append(c.graves, g)
+			}
+		}
 		r.cursors[f] = c
 	}
 	return c
@@ -108,7 +134,7 @@ func (r *reader) lay(out *fold, tier int, number uint32, from, to int64) error {
 			continue
 		}
 		var err error
-		if r.scratch, err = r.cursor(f).buckets(number, from, to, r.scratch[:0]); err != nil {
+		if r.scratch, err = r.cursor(tier, f).buckets(number, from, to, r.scratch[:0]); err != nil {
 			return err
 		}
 		out.add(r.scratch, f.replaces)
@@ -126,7 +152,7 @@ func (r *reader) samples(tier int, number uint32, from, to int64, dst columns) (
 			continue
 		}
 		old := dst.len()
-		if dst, ok, err = r.cursor(f).samples(number, from, to, dst); err != nil || !ok {
+		if dst, ok, err = r.cursor(tier, f).samples(number, from, to, dst); err != nil || !ok {
 			return dst.slice(0, had), false, err
 		}
 		if old > had && old < dst.len() && !dst.slice(old-1, old+1).oneEach(f.resolution) {
@@ -154,7 +180,7 @@ func (r *reader) next(tier int, number uint32, from, to int64) (next uint32, ok 
 		if !f.overlaps(from, to) {
 			continue
 		}
-		n, found, err := r.cursor(f).following(number)
+		n, found, err := r.cursor(tier, f).following(number)
 		if err != nil {
 			return 0, false, err
 		}

@@ -44,7 +44,7 @@ func (s *Store) View(numbers []uint32, open func(number uint32) (bucket.Bucket, 
 	defer s.mu.Unlock()
 	v.version, v.sealing = s.current, s.sealing.hold()
 	v.version.refs.Add(1)
-	v.reader = newReader(v.version.files)
+	v.reader = newReader(v.version)
 	return v
 }
 
@@ -63,12 +63,12 @@ const (
 
 // Read appends to dst the buckets of a series at a tier whose segments overlap
 // [from, to] in milliseconds, both ends included: sorted by time, one a segment,
-// those with only a staleness marker too. Nothing older than the tier's retention
-// is returned. The series must be one of those the view was made for. An error
+// those with only a staleness marker too. Nothing older than the tier's retention,
+// or the one that a rule gives the series, is returned. The series must be one of those the view was made for. An error
 // names the file that could not be read; dst comes back as it was.
 func (v *View) Read(number uint32, tier int, from, to int64, dst []bucket.Bucket) ([]bucket.Bucket, error) {
 	resolution := v.store.resolution(tier)
-	from = max(bucket.Floor(max(from, minTime), resolution), v.version.horizons[tier])
+	from = max(bucket.Floor(max(from, minTime), resolution), v.version.horizon(&v.store.config, number, tier))
 	to = bucket.Floor(min(to, maxTime), resolution) + resolution
 	if from >= to {
 		return dst, nil
@@ -106,11 +106,11 @@ func (v *View) gather(number uint32) {
 // where late data are not in files yet: then the answer is the one that the next
 // seal will write. What is too old for the finest tier merges right here.
 func (v *View) coarse(number uint32, tier int, from, to int64) error {
-	watermark, horizon := v.version.watermark, v.version.horizons[0]
+	watermark, whole := v.version.watermark, v.version.whole(&v.store.config, number)
 	if err := v.reader.lay(&v.out, tier, number, from, min(to, watermark)); err != nil {
 		return err
 	}
-	v.spans = touched(v.loose, v.out.resolution, max(from, horizon), min(to, watermark), v.spans[:0])
+	v.spans = touched(v.loose, v.out.resolution, max(from, whole), min(to, watermark), v.spans[:0])
 	if to > watermark {
 		v.spans = append(v.spans, span{max(from, watermark), to})
 	}
@@ -125,7 +125,7 @@ func (v *View) coarse(number uint32, tier int, from, to int64) error {
 		v.ladder.buckets(v.out.kind, fine, tier)
 		v.out.add(v.ladder.rungs[tier].acc, true)
 	}
-	v.ladder.buckets(v.out.kind, within(v.loose, from, min(to, horizon)), tier)
+	v.ladder.buckets(v.out.kind, within(v.loose, from, min(to, whole)), tier)
 	v.out.add(v.ladder.rungs[tier].acc, false)
 	return nil
 }

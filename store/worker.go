@@ -8,12 +8,25 @@ import (
 	"carillon/bucket"
 )
 
+// retryAfter is how long what found no room on the disk waits to be tried again.
+const retryAfter = 5000 // ms
+
 // worker is the goroutine that makes versions. It is the only one to write files
 // and to change the store's current version; it stops at the first error, for
-// after a failed sync the system may claim that a second one succeeded.
+// after a failed sync the system may claim that a second one succeeded. Only what
+// finds no room, before anything is committed, is tried again: it leaves no files, and
+// a seal keeps its head until it succeeds.
 type worker struct {
 	store  *Store
 	config Config
+	pages  *metered // config's FS
+	pace   pacer
+
+	now       int64    // of the last seal or tick, milliseconds
+	rewriting []*file  // what is being merged
+	waiting   *sealing // the seal that is to be tried again
+	retryAt   int64    // not before then
+	ended     int64    // the clock at which purge last found nothing that rules have ended
 }
 
 func (w *worker) run() {
@@ -32,23 +45,76 @@ func (w *worker) step() bool {
 			return false
 		}
 		err = w.seal(job)
+	case job := <-w.store.deletes:
+		w.doing(Deleting)
+		err = w.delete(job.Deletion)
+		job.done <- err
+		if errors.Is(err, ErrDeletesWait) {
+			err = nil
+		}
+	case job := <-w.store.imports:
+		err = w.importFrom(job)
 	case now := <-w.store.ticks:
-		err = w.advance(w.store.current.sealed, now, nil)
+		err = w.tick(now)
 	}
-	for merged := true; merged && err == nil && !w.wanted(); {
-		merged, err = w.merge()
+	for merged := true; merged && err == nil && !w.wanted() && w.now >= w.retryAt; {
+		w.rewriting = nil
+		if merged, err = w.merge(); corrupted(err) {
+			merged, err = true, w.setAside(err)
+		}
 	}
+	if outOfRoom(err) {
+		err = w.makeWay(err)
+	}
+	w.pages.done()
+	w.doing(Idle)
 	if err != nil {
 		w.fail(err)
 	}
 	return err == nil
 }
 
+// tick does what time asks for, or tries a seal again that found no room.
+func (w *worker) tick(now int64) error {
+	w.now = max(w.now, now)
+	if err := w.letGo(); err != nil {
+		return err
+	}
+	switch {
+	case w.waiting == nil:
+		w.doing(Rolling)
+		return w.advance(w.store.current.sealed, now, nil)
+	case w.now < w.retryAt:
+		return nil
+	}
+	job := *w.waiting
+	job.now = now
+	return w.seal(job)
+}
+
+// makeWay follows when something found no room: its files are removed, and it is
+// tried again later. The error is of removing them.
+func (w *worker) makeWay(cause error) error {
+	w.retryAt = w.now + retryAfter
+	waits := w.waiting != nil
+	w.note(func(work *Work) {
+		if waits && work.Waiting == nil {
+			w.config.Logger.Warn("there is no room to seal; it will be tried again, and the journal keeps what is not sealed",
+				"dir", w.config.Dir, "error", cause)
+		}
+		if waits {
+			work.Waiting = cause
+			work.Tries++
+		}
+	})
+	return removeFrom(w.config, w.store.current.sequence)
+}
+
 // wanted tells whether something is more urgent than merging files.
 func (w *worker) wanted() bool {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
-	return w.store.sealing != nil || w.store.closing
+	return w.store.sealing != nil || w.store.closing || len(w.store.deletes) > 0
 }
 
 func (w *worker) fail(err error) {
@@ -68,9 +134,14 @@ func (w *worker) signal() {
 }
 
 func (w *worker) seal(job sealing) error {
+	w.now = max(w.now, job.now)
+	w.waiting = &job
+	w.doing(Sealing)
 	if err := w.advance(job.through, job.now, job.head); err != nil {
 		return fmt.Errorf("sealing through %d: %w", job.through, err)
 	}
+	w.waiting = nil
+	w.note(func(work *Work) { work.Waiting, work.Tries = nil, 0 })
 	w.config.Logger.Debug("sealed", "dir", w.config.Dir, "through", job.through, "buckets", job.head.count)
 	w.signal()
 	return nil
@@ -84,15 +155,17 @@ func (w *worker) advance(through uint64, now int64, h *head) error {
 	current := w.store.current
 	next := current.next()
 	next.sealed = through
-	w.moveLines(next, now)
-	if h == nil && next.watermark == current.watermark && slices.Equal(next.horizons, current.horizons) {
+	natural := w.moveLines(next, now)
+	if h == nil && next.watermark == current.watermark && next.retained == current.retained && slices.Equal(next.horizons, current.horizons) {
 		return nil
 	}
 	out := newOutput(w.config, 0, next.sequence)
 	defer out.abort()
-	if err := newPass(w.config, current, next, h, out).run(); err != nil {
+	p := newPass(w.config, current, next, h, out)
+	if err := p.run(); err != nil {
 		return err
 	}
+	w.damaged(p.lost)
 	made, err := out.finish()
 	if err != nil {
 		return err
@@ -100,31 +173,48 @@ func (w *worker) advance(through uint64, now int64, h *head) error {
 	w.store.written.sealed.Add(sizeOf(made[:1]))
 	w.store.written.rolled.Add(sizeOf(made[1:]))
 	next.sequence = out.sequence
-	for tier, horizon := range next.horizons {
-		next.files[tier] = slices.DeleteFunc(next.files[tier], func(f *file) bool { return f.last < horizon })
+	next.expire()
+	for tier := range next.files {
 		next.files[tier] = append(next.files[tier], made[tier]...)
 	}
 	if h != nil {
 		if err := w.config.SyncDirectory(); err != nil {
-			return errors.Join(fmt.Errorf("syncing the directory of series: %w", err), closeFiles(made))
+			err = fmt.Errorf("syncing the directory of series: %w", syncError{err})
+			return errors.Join(err, closeFiles(made))
 		}
 	}
-	return w.commit(next, made, h != nil)
+	if err := w.commit(next, made, h != nil); err != nil {
+		return err
+	}
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	w.store.noteDropped(current, next, natural)
+	return nil
 }
 
 // moveLines sets the watermark and the horizons for a time. They only go forward,
 // also when a clock or a configuration goes back: otherwise late data could be
 // taken for something the finest tier still has whole, and a coarse bucket be
 // recomputed from a part of its samples. For the same reason all of them keep to
-// the coarsest tier's beat.
-func (w *worker) moveLines(v *version, now int64) {
+// the coarsest tier's beat. DropBefore may have asked for later horizons than the
+// natural ones, which are returned; the watermark keeps ahead of the finest tier's.
+func (w *worker) moveLines(v *version, now int64) (natural []int64) {
 	tiers := w.config.Tiers
-	coarsest := tiers[len(tiers)-1].Resolution.Milliseconds()
+	coarsest := w.config.beat()
+	v.retained.clock = max(v.retained.clock, bucket.Floor(now, coarsest))
 	for i, t := range tiers {
 		v.horizons[i] = max(v.horizons[i], bucket.Floor(now-t.Retention.Milliseconds(), coarsest))
 	}
 	delay := min(w.config.RollupDelay, tiers[0].Retention).Milliseconds()
 	v.watermark = max(v.watermark, bucket.Floor(now-delay, coarsest))
+	natural = slices.Clone(v.horizons)
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	for i := range tiers {
+		v.horizons[i] = max(v.horizons[i], w.store.dropping[i])
+	}
+	v.watermark = max(v.watermark, v.horizons[0])
+	return natural
 }
 
 // commit makes next the current version, on disk and then in memory. With sealed
@@ -132,6 +222,9 @@ func (w *worker) moveLines(v *version, now int64) {
 // made for it are closed if that fails, but not removed: the manifest on disk may
 // be the new one nevertheless.
 func (w *worker) commit(next *version, made [][]*file, sealed bool) error {
+	if err := w.bury(w.store.current, next); err != nil {
+		return errors.Join(err, closeFiles(made))
+	}
 	if err := writeManifest(w.config.FS, w.config.Dir, next.manifest(w.config.Tiers)); err != nil {
 		return errors.Join(err, closeFiles(made))
 	}
@@ -155,5 +248,6 @@ func (w *worker) commit(next *version, made [][]*file, sealed bool) error {
 		}
 	}
 	s.release(old)
+	w.unbury(old, next)
 	return nil
 }

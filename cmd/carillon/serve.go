@@ -22,7 +22,7 @@ const gcPercent = 25
 
 func serveCommand() *cobra.Command {
 	var c server.Config
-	var tiers string
+	var tiers, rules string
 	var level levelFlag
 	var printConfig bool
 	cmd := &cobra.Command{
@@ -41,6 +41,7 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
 		Example: `  carillon serve
   carillon serve --data /var/lib/carillon --listen :9480
   carillon serve --tiers 1s:1d,10s:10d,5m:1y,1h:6y --agent-interval 1s
+  carillon serve --disk-max 20GB
   CARILLON_AGENT=false carillon serve --print-config`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,6 +53,9 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
 				return s.print(cmd.OutOrStdout())
 			}
 			if c.Tiers, err = store.ParseTiers(tiers); err != nil {
+				return err
+			}
+			if c.Retention, err = loadRules(rules, c.Tiers); err != nil {
 				return err
 			}
 			c.HTTP.Asked = s.asked("listen")
@@ -71,12 +75,12 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
 			return server.Run(cmd.Context(), c)
 		},
 	}
-	serveFlags(cmd.Flags(), &c, &tiers, &level)
+	serveFlags(cmd.Flags(), &c, &tiers, &rules, &level)
 	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print the settings that would be used, as YAML, and end")
 	return cmd
 }
 
-func serveFlags(f *pflag.FlagSet, c *server.Config, tiers *string, level *levelFlag) {
+func serveFlags(f *pflag.FlagSet, c *server.Config, tiers, rules *string, level *levelFlag) {
 	level.Level = slog.LevelInfo
 	f.SortFlags = false
 	f.String("config", "", "YAML file with settings, named as the flags are")
@@ -88,6 +92,8 @@ func serveFlags(f *pflag.FlagSet, c *server.Config, tiers *string, level *levelF
 	f.DurationVar(&c.AgentInterval, "agent-interval", 10*time.Second, "how often, at least 1s")
 	f.StringVar(&c.Host, "host", "", "the host label of those numbers; empty for the host's name")
 	f.StringVar(tiers, "tiers", store.DefaultTiers, "resolution:retention of each tier, finest first")
+	f.Var((*sizeFlag)(&c.DiskMax), "disk-max", "most that the data directory may take, like 20GB or 500MiB: the oldest fine data go first; 0 for no bound")
+	f.StringVar(rules, "retention-rules", "", "YAML file of rules that keep some series for a shorter time, or limit their number")
 	f.IntVar(&c.Partitions, "partitions", 8, "partitions of a new data directory; fixed from then on")
 	f.StringVar(&c.JournalURL, "journal-url", "", "external NATS server for the journal; empty for the embedded one")
 	f.DurationVar(&c.SealEvery, "seal-every", 10*time.Minute, "move points from the journal into files at least this often")

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -113,3 +114,43 @@ func (s *settings) print(w io.Writer) error {
 	})
 	return err
 }
+
+// sizeFlag is a number of bytes, as people write it: 20GB, 1.5TiB, 4096; 0 for none.
+type sizeFlag int64
+
+// sizeUnits are those that sizeFlag reads, larger ones first.
+var sizeUnits = []struct {
+	name  string
+	bytes float64
+}{
+	{"TiB", 1 << 40}, {"TB", 1e12}, {"GiB", 1 << 30}, {"GB", 1e9},
+	{"MiB", 1 << 20}, {"MB", 1e6}, {"KiB", 1 << 10}, {"KB", 1e3}, {"B", 1},
+}
+
+func (s *sizeFlag) Set(text string) error {
+	number, unit := text, 1.0
+	for _, u := range sizeUnits {
+		if rest, ok := strings.CutSuffix(strings.ToUpper(text), strings.ToUpper(u.name)); ok {
+			number, unit = strings.TrimSpace(rest), u.bytes
+			break
+		}
+	}
+	value, err := strconv.ParseFloat(number, 64)
+	if err != nil || !(value >= 0) || value*unit > 1<<60 {
+		return fmt.Errorf("%q is no size: want a number of bytes, or one with a unit, like 20GB or 500MiB", text)
+	}
+	*s = sizeFlag(value * unit)
+	return nil
+}
+
+func (s *sizeFlag) String() string {
+	for _, u := range sizeUnits {
+		if n := int64(*s); n >= int64(u.bytes) && n%int64(u.bytes) == 0 {
+			return strconv.FormatInt(n/int64(u.bytes), 10) + u.name
+		}
+	}
+	return "0"
+}
+
+// Type is what --help calls the value.
+func (s *sizeFlag) Type() string { return "size" }

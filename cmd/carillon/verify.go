@@ -19,12 +19,17 @@ import (
 func verifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify DIR",
-		Short: "Check every checksum of a data directory",
-		Long: `Read everything in a data directory and check every checksum: the page files of
-all tiers, the manifests, the directory of series and the journal's messages. The
-server must not be running on it. DIR may also be the buffer of an agent. The exit
-status is 0 if all is well, 1 if anything is damaged.`,
+		Short: "Check every checksum of a data directory or a backup",
+		Long: `Read everything in a data directory and check every checksum, and that the parts
+agree with each other: the page files of all tiers, manifests and deletes, the directory
+of series, the location directory, the journal's messages and the feed's changes. The
+server must not be running on it.
+
+DIR may also be a backup, or a target of carillon backup, of which the newest is
+checked; or the buffer of an agent. The exit status is 0 if all is well, 1 if anything
+is damaged.`,
 		Example: `  carillon verify ./carillon-data
+  carillon verify /mnt/backups/carillon
   carillon verify ./carillon-agent`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,8 +59,14 @@ func verifyData(ctx context.Context, out, progressOut io.Writer, dir string) (pr
 	for _, problem := range report.Problems {
 		fmt.Fprintln(out, problem)
 	}
-	fmt.Fprintf(out, "%d page files, %d pages, %d buckets, %d journal messages, %d series, %d locations: %d problems\n",
-		report.Files, report.Pages, report.Buckets, report.Messages, report.Series, report.Locations, len(report.Problems))
+	for _, path := range report.Strangers {
+		fmt.Fprintf(out, "%s: no part of the data directory\n", path)
+	}
+	if report.Copied > 0 {
+		fmt.Fprintf(out, "%d files of a backup, ", report.Copied)
+	}
+	fmt.Fprintf(out, "%d page files, %d pages, %d buckets, %d journal messages, %d series, %d locations, %d changes of them: %d problems\n",
+		report.Files, report.Pages, report.Buckets, report.Messages, report.Series, report.Locations, report.Changes, len(report.Problems))
 	return len(report.Problems), nil
 }
 
