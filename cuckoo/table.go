@@ -9,14 +9,11 @@
 package cuckoo
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
 	"sync/atomic"
 	"unsafe"
-
-	"github.com/zeebo/xxh3"
 )
 
 // Bounds of a table's size. A table has 1<<Bits slots.
@@ -96,6 +93,7 @@ type Table struct {
 	mask    uint64   // bits of Hi and Lo that number the first group of a bucket
 	half    uint64   // number of groups in a partition: where the second one starts
 	wide    bool     // buckets of two groups, which is 8 slots
+	flips   flips    // of the fingerprints
 	config  Config
 
 	search  search  // the writer's
@@ -139,6 +137,7 @@ func New(memory []uint64, c Config) (*Table, error) {
 		half:    groups / 2,
 		mask:    groups/2 - 1,
 		wide:    c.Slots == 2*groupSlots,
+		flips:   newFlips(c.Seed),
 		config:  c,
 	}
 	if t.wide {
@@ -158,19 +157,6 @@ func New(memory []uint64, c Config) (*Table, error) {
 }
 
 func (c Config) shape() uint64 { return uint64(c.Slots)<<8 | uint64(c.Bits) }
-
-// Key is the fingerprint of b.
-func (t *Table) Key(b []byte) Key { return Key(xxh3.Hash128Seed(b, t.config.Seed)) }
-
-// KeyString is the fingerprint of the bytes of s.
-func (t *Table) KeyString(s string) Key { return Key(xxh3.HashString128Seed(s, t.config.Seed)) }
-
-// KeyUint64 is the fingerprint of the eight little-endian bytes of v.
-func (t *Table) KeyUint64(v uint64) Key {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], v)
-	return t.Key(b[:])
-}
 
 // buckets are the numbers of the first group of both buckets of k.
 func (t *Table) buckets(k Key) (first, second uint64) {
