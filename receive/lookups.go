@@ -14,7 +14,7 @@ const batchSize = remotewrite.BatchSeries
 // once lets the cache misses overlap. One goroutine owns it.
 type lookups struct {
 	spellings *spellings
-	table     *cuckoo.Table // of this batch
+	table     *spellingTable // of this batch
 	keys      [batchSize]cuckoo.Key
 	handles   [batchSize]uint64
 	found     [batchSize]bool

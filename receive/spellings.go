@@ -3,12 +3,14 @@ package receive
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/cuckoo"
+	"carillon/slab"
 )
 
 // A spelling is the bytes by which a request says whose points follow: the label
@@ -42,7 +44,7 @@ const (
 const (
 	MinSpellingBits     = 10 // log2 of entries, 26 bytes each
 	MaxSpellingBits     = 28
-	DefaultSpellingBits = 21
+	DefaultSpellingBits = 23
 
 	firstSpellingBits = 12 // 104 KiB
 )
@@ -54,14 +56,21 @@ const (
 // Readers take the table there is and need no lock; one that is replaced meanwhile
 // still answers right, and misses what was learnt later.
 type spellings struct {
-	table   atomic.Pointer[cuckoo.Table] // replaced by the holder of filling
-	seed    uint64                       // of every table; constant
-	maxBits int                          // constant
+	table   atomic.Pointer[spellingTable] // replaced by the holder of filling
+	seed    uint64                        // of every table; constant
+	maxBits int                           // constant
 
 	filling sync.Mutex // held by the table's writer
 	bits    int        // of the table; guarded by filling
 
 	hits, misses, evicted atomic.Uint64 // evicted is of the tables before this one
+}
+
+// spellingTable is a table and the memory it lies in, which lasts as long as somebody
+// has the spellingTable.
+type spellingTable struct {
+	*cuckoo.Table
+	memory *slab.Region
 }
 
 // spelled is what was learnt of a spelling.
@@ -80,13 +89,14 @@ func newSpellings(maxBits int) *spellings {
 	return s
 }
 
-func newSpellingTable(bits int, seed uint64) *cuckoo.Table {
+func newSpellingTable(bits int, seed uint64) *spellingTable {
 	config := cuckoo.Config{Bits: bits, Slots: 4, Seed: seed}
 	words, err := cuckoo.Words(config)
 	if err == nil {
+		memory := slab.NewRegion(words)
 		var table *cuckoo.Table
-		if table, err = cuckoo.New(make([]uint64, words), config); err == nil {
-			return table
+		if table, err = cuckoo.New(memory.Words, config); err == nil {
+			return &spellingTable{table, memory}
 		}
 	}
 	panic(fmt.Sprintf("receive: table of %d bits: %v", bits, err))
@@ -111,7 +121,7 @@ func (s *spellings) fill(learnt []spelled) {
 
 // grow puts a table of twice the size in place of this one. For a million entries
 // it takes the order of 100 ms, once; readers go on meanwhile.
-func (s *spellings) grow(table *cuckoo.Table) *cuckoo.Table {
+func (s *spellings) grow(table *spellingTable) *spellingTable {
 	s.bits++
 	larger := newSpellingTable(s.bits, s.seed)
 	for key, handle := range table.All() {
@@ -134,7 +144,9 @@ type SpellingStats struct {
 }
 
 func (s *spellings) stats() SpellingStats {
-	t := s.table.Load().Stats()
+	table := s.table.Load()
+	t := table.Stats()
+	runtime.KeepAlive(table) // it may be replaced meanwhile
 	return SpellingStats{
 		Hits: s.hits.Load(), Misses: s.misses.Load(), Evictions: s.evicted.Load() + t.Evictions,
 		Entries: t.Entries, Slots: t.Slots, MaxSlots: 1 << s.maxBits, Bytes: t.Bytes,

@@ -1,6 +1,9 @@
 package slab
 
 import (
+	"fmt"
+	"os"
+	"runtime"
 	"testing"
 	"unsafe"
 )
@@ -21,4 +24,42 @@ func TestWordsAreZeroAndAligned(t *testing.T) {
 			t.Errorf("%d words begin at %#x, not at a cache line", n, at)
 		}
 	}
+}
+
+// TestRegionsAreGivenBack: regions that nobody has leave the address space.
+func TestRegionsAreGivenBack(t *testing.T) {
+	const words, regions = 256 << 20 / 8, 100
+	before, ok := addressSpace()
+	if !ok {
+		t.Skip("this system does not tell how large the address space is")
+	}
+	for i := range regions {
+		r := NewRegion(words)
+		r.Words[0], r.Words[words-1] = uint64(i), uint64(i)
+		runtime.GC()
+		if r.Words[0] != uint64(i) || r.Words[words-1] != uint64(i) {
+			t.Fatalf("region %d has %d and %d", i, r.Words[0], r.Words[words-1])
+		}
+		runtime.KeepAlive(r)
+	}
+	for { // the memory is given back by and by, after a collection; or the test never ends
+		runtime.GC()
+		if now, _ := addressSpace(); now < before+regions/2*words*8 {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+// addressSpace is the bytes that this process has mapped.
+func addressSpace() (bytes int, ok bool) {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, false
+	}
+	var pages int
+	if _, err := fmt.Sscan(string(text), &pages); err != nil {
+		return 0, false
+	}
+	return pages * os.Getpagesize(), true
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
-	"strconv"
 	"time"
 
 	"carillon/figure"
@@ -24,10 +22,6 @@ type Pace struct {
 func (p Pace) String() string {
 	return fmt.Sprintf("%d series every %s for %s", p.Series, p.Every, p.Every*time.Duration(p.Steps))
 }
-
-// leastCacheBits is the server's default: log2 of the series whose numbers it caches. A
-// fleet that has more is worth a flag.
-const leastCacheBits = 21
 
 // paced is what a server needed.
 type paced struct {
@@ -80,7 +74,7 @@ func (r *run) keepPace(ctx context.Context, p Pace) (got paced, err error) {
 		return got, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	us := peer.Own(r.Command, "--series-cache-bits", strconv.Itoa(max(leastCacheBits, bits.Len(uint(p.Series)))))
+	us := peer.Own(r.Command)
 	s, err := us.Start(ctx, dir)
 	if err != nil {
 		return got, err
