@@ -50,7 +50,7 @@ const (
 )
 
 // spellings is the cache from spelling to Handle. It starts small and doubles when
-// it is three quarters full, up to its size; from there on the entries not used
+// it is seven eighths full, up to its size; from there on the entries not used
 // lately make room. All tables have one seed, so that a fingerprint fits each.
 //
 // Readers take the table there is and need no lock; one that is replaced meanwhile
@@ -111,7 +111,7 @@ func (s *spellings) fill(learnt []spelled) {
 	s.filling.Lock()
 	defer s.filling.Unlock()
 	table := s.table.Load()
-	if s.bits < s.maxBits && table.Len()+len(learnt) > 3<<s.bits/4 {
+	if s.bits < s.maxBits && table.Len()+len(learnt) > 7<<s.bits/8 {
 		table = s.grow(table)
 	}
 	for _, l := range learnt {
