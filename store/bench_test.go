@@ -127,3 +127,46 @@ func BenchmarkRead(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkReadSums puts a day of 200 series together, once from its buckets and once with
+// what the index has of them.
+func BenchmarkReadSums(b *testing.B) {
+	const numbers = 200
+	config := testConfig(OS{}, testTiers(b, "10s:10d"))
+	config.Dir = filepath.Join(b.TempDir(), "0")
+	s, err := newStore(config)
+	if err != nil {
+		b.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range int64(windowSegments) {
+		for number := range uint32(numbers) {
+			s.AddSamples([]uint32{number}, []int64{10*day + i*10*second}, []float64{float64(random.IntN(100_000)) / 1000})
+		}
+	}
+	if err := s.Seal(11*day, 1, none); err != nil {
+		b.Fatal(err)
+	}
+	drive(s)
+	for _, bench := range []struct {
+		name string
+		read func(*View, uint32, int, int64, int64, []bucket.Bucket) ([]bucket.Bucket, error)
+	}{{"buckets", (*View).Read}, {"sums", (*View).ReadSums}} {
+		b.Run(bench.name, func(b *testing.B) {
+			var dst []bucket.Bucket
+			for b.Loop() {
+				view := s.View(nil, nil)
+				for number := range uint32(numbers) {
+					if dst, err = bench.read(view, number, 0, 10*day, 11*day, dst[:0]); err != nil {
+						b.Fatal(err)
+					}
+				}
+				view.Close()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/numbers, "ns/series")
+		})
+	}
+	if err := stop(s); err != nil {
+		b.Fatal(err)
+	}
+}

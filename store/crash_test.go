@@ -5,37 +5,83 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"carillon/bucket"
+	"carillon/require"
 )
 
 // script is a fixed history: what is added before each seal, with late data, data
-// too old for the finest tier, and enough seals for rollups, merges and expiry.
+// too old for the finest tier, and enough seals for rollups and expiry. If it is of
+// everything, there is between the seals what else a store does: files are merged by
+// their size, samples are deleted and files written again without them, history is
+// imported, and the oldest files are dropped early.
 type script struct {
-	tiers []Tier
-	seals int
+	tiers      []Tier
+	seals      int
+	everything bool
 }
+
+// When that is, in seals. What is added before those from dense on makes files that are
+// worth merging.
+const (
+	scriptDelete = 4
+	scriptDense  = 5
+	scriptImport = 6
+	scriptDrop   = 9
+)
 
 const scriptStart = 1_700_000_000_000
 
-func (sc script) now(seal int) int64 { return scriptStart + int64(seal)*15*minute }
+// played is how far a history has come: what a store must have.
+type played struct {
+	seals             int
+	deleted, imported bool
+}
+
+// noon leaves half a day in a file of 10 s.
+const noon = scriptStart/day*day + 12*hour
+
+func (sc script) now(seal int) int64 { return noon + int64(seal)*15*minute }
 
 func (sc script) added(seal int) (added []bucket.Bucket, numbers []uint32) {
+	add := func(number uint32, time int64, value float64) {
+		added, numbers = append(added, bucket.Of(time, value)), append(numbers, number)
+	}
 	for number := range uint32(3) {
-		for i := range int64(6) {
-			ages := []int64{second, 3 * minute, 14 * minute, 40 * minute, 50 * minute, 5 * hour}
+		for i, age := range []int64{second, 3 * minute, 14 * minute, 40 * minute, 50 * minute, 5 * hour} {
 			// Each seal has milliseconds of its own, so that nothing is a duplicate.
-			time := sc.now(seal) - ages[i] - int64(seal)
-			added = append(added, bucket.Of(time, float64(i)+float64(seal)))
-			numbers = append(numbers, number*3) // gauges: late data leave resets alone
+			add(number*3, sc.now(seal)-age-int64(seal), float64(i)+float64(seal)) // gauges: late data leave resets alone
+		}
+		for i := range int64(fullStrip / mergeLeast) {
+			if sc.everything && seal >= scriptDense && seal < scriptDense+mergeLeast {
+				add(number*3, sc.now(seal)-i*10*second-500-int64(seal), float64(i%7))
+			}
 		}
 	}
 	return added, numbers
 }
 
-// run plays the history from behind a seal, and stops when the store does.
-func (sc script) run(s *Store, from, to int) {
+// deletion is of two of the series, and through segments of all tiers.
+func (sc script) deletion() Deletion {
+	return Deletion{Numbers: []uint32{0, 6}, From: sc.now(2) - 7*minute, To: sc.now(3)}
+}
+
+// imported is history of a series of its own, and of one that there is.
+func (sc script) imported() map[uint32][]bucket.Bucket {
+	buckets := map[uint32][]bucket.Bucket{}
+	for _, number := range []uint32{3, 9} {
+		for at := sc.now(scriptImport) - 5*day; at < sc.now(scriptImport); at += 7*hour + 5*minute {
+			buckets[number] = append(buckets[number], bucket.Of(at-777, 8))
+		}
+	}
+	return buckets
+}
+
+// run plays the history from behind a seal, and stops when the store does. It returns
+// what was reported to be done.
+func (sc script) run(s *Store, from, to int) (done played) {
 	for seal := from + 1; seal <= to && s.Err() == nil; seal++ {
 		added, numbers := sc.added(seal)
 		for i := range added {
@@ -46,40 +92,89 @@ func (sc script) run(s *Store, from, to int) {
 		if s.Seal(sc.now(seal), uint64(seal), none) == nil {
 			drive(s)
 		}
+		if sc.everything && s.Err() == nil {
+			sc.between(s, seal, &done)
+		}
+	}
+	done.seals = int(s.Sealed())
+	return done
+}
+
+// between is what happens after a seal. A store that a seal waits in has not everything
+// in its files, so nothing is deleted from it then.
+func (sc script) between(s *Store, seal int, done *played) {
+	switch {
+	case seal == scriptDelete && int(s.Sealed()) == seal:
+		done.deleted = deleteNow(s, sc.deletion()) == nil
+	case seal == scriptImport:
+		done.imported = importNow(s, importOf(1, sc.now(seal), 7, sc.imported())) == nil
+	case seal == scriptDrop:
+		for tier := range 2 {
+			s.DropBefore(tier, bucket.Floor(sc.now(seal)-25*minute, s.config.beat()), sc.now(seal))
+		}
+		drive(s)
 	}
 }
 
-// model is what the store must hold when a seal is the last one.
-func (sc script) model(seals int) *naive {
+// deleteNow has the worker's work of a deletion done in the test's own goroutine.
+func deleteNow(s *Store, d Deletion) error {
+	done := make(chan error, 1)
+	s.deletes <- deleting{d, done}
+	s.worker.step()
+	return <-done
+}
+
+// model is what the store must hold.
+func (sc script) model(is played) *naive {
 	m := newNaive(sc.tiers)
-	for seal := 1; seal <= seals; seal++ {
+	d := sc.deletion()
+	for seal := 1; seal <= is.seals; seal++ {
 		added, numbers := sc.added(seal)
-		for i := range added {
-			m.add(numbers[i], added[i])
+		for i, b := range added {
+			if is.deleted && seal <= scriptDelete && slices.Contains(d.Numbers, numbers[i]) && b.FirstTime >= d.From && b.FirstTime <= d.To {
+				continue
+			}
+			m.add(numbers[i], b)
+		}
+	}
+	if is.imported {
+		for number, buckets := range sc.imported() {
+			for _, b := range buckets {
+				m.add(number, b)
+			}
 		}
 	}
 	return m
 }
 
-// TestCrash plays the history once for each call to the file system, and lets that
+// stride is how many calls to the file system lie between two that are made to fail:
+// each of them in its turn takes minutes.
+func stride() int {
+	switch {
+	case require.Wanted("faults"):
+		return 1
+	case testing.Short():
+		return 37
+	}
+	return 11
+}
+
+// TestFaultCrash plays the history once for each call to the file system, and lets that
 // call fail: alone, as an I/O error, or as the beginning of a crash. Reopened, the
-// store is as after the last seal it reported, or as after the next one, and goes
-// on from there. With -short it is one call in eleven.
-func TestCrash(t *testing.T) {
-	sc := script{tiers: testTiers(t, "10s:1h,1m:1d,10m:10d"), seals: 10}
+// store is as after the last thing it reported, or as after the next one, and goes
+// on from there.
+func TestFaultCrash(t *testing.T) {
+	sc := script{tiers: testTiers(t, "10s:1h,1m:1d,10m:10d"), seals: 11, everything: true}
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash=%v", crash), func(t *testing.T) {
 			t.Parallel()
-			step := 1
-			if testing.Short() {
-				step = 11
-			}
-			for failAt := 1; ; failAt += step {
+			for failAt := 1; ; failAt += stride() {
 				fs := newMemFS()
 				fs.failAt, fs.crash = failAt, crash
 				if reached, err := sc.failOnce(fs, crash, failAt); err != nil {
 					t.Fatalf("with a failure at call %d: %v", failAt, err)
 				} else if !reached {
+					t.Logf("%d calls", failAt)
 					return
 				}
 			}
@@ -89,13 +184,12 @@ func TestCrash(t *testing.T) {
 
 func (sc script) failOnce(fs *memFS, crash bool, seed int) (reached bool, err error) {
 	config := testConfig(fs, sc.tiers)
-	reported := 0
+	var reported played
 	s, err := newStore(config)
 	if err == nil {
-		sc.run(s, 0, sc.seals)
-		reported = int(s.Sealed())
-		if reported < sc.seals && s.Err() == nil {
-			return true, errors.New("the failure was swallowed")
+		reported = sc.run(s, 0, sc.seals)
+		if reported != (played{sc.seals, true, true}) && s.Err() == nil {
+			return true, fmt.Errorf("the failure was swallowed: %+v", reported)
 		}
 		_ = stop(s)
 	}
@@ -107,18 +201,35 @@ func (sc script) failOnce(fs *memFS, crash bool, seed int) (reached bool, err er
 	return reached, sc.recovers(config, reported)
 }
 
-func (sc script) recovers(config Config, reported int) error {
+// after is what a store that was reopened has: what was reported, or one thing more.
+func (sc script) after(s *Store, reported played) (is played, err error) {
+	is = reported
+	is.seals, is.imported = int(s.Sealed()), s.Imported(Source{1}) != Position{}
+	if is.seals != reported.seals && is.seals != reported.seals+1 || reported.imported && !is.imported {
+		return is, fmt.Errorf("%+v after %+v were reported", is, reported)
+	}
+	err = sc.model(is).differs(s, nil, math.MinInt64, math.MaxInt64)
+	if err != nil && is.seals >= scriptDelete && !is.deleted {
+		is.deleted = true
+		if sc.model(is).differs(s, nil, math.MinInt64, math.MaxInt64) == nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("reopened at %+v: %w", is, err)
+	}
+	return is, err
+}
+
+func (sc script) recovers(config Config, reported played) error {
 	s, err := newStore(config)
 	if err != nil {
 		return fmt.Errorf("reopening: %w", err)
 	}
 	defer func() { _ = stop(s) }()
-	sealed := int(s.Sealed())
-	if sealed != reported && sealed != reported+1 {
-		return fmt.Errorf("sealed %d after %d were reported", sealed, reported)
-	}
-	if err := sc.model(sealed).differs(s, nil, math.MinInt64, math.MaxInt64); err != nil {
-		return fmt.Errorf("after reopening at %d: %w", sealed, err)
+	is, err := sc.after(s, reported)
+	if err != nil {
+		return err
 	}
 	live := 0
 	for _, tier := range s.Stats() {
@@ -131,12 +242,13 @@ func (sc script) recovers(config Config, reported int) error {
 	if err != nil || len(report.Problems) > 0 {
 		return fmt.Errorf("verifying: %w, %v", err, report.Problems)
 	}
-	sc.run(s, sealed, sealed+1)
+	then := sc.run(s, is.seals, is.seals+1)
+	then.deleted, then.imported = then.deleted || is.deleted, then.imported || is.imported
 	if err := s.Err(); err != nil {
 		return fmt.Errorf("going on: %w", err)
 	}
-	if err := sc.model(sealed+1).differs(s, nil, math.MinInt64, math.MaxInt64); err != nil {
-		return fmt.Errorf("going on from %d: %w", sealed, err)
+	if err := sc.model(then).differs(s, nil, math.MinInt64, math.MaxInt64); err != nil {
+		return fmt.Errorf("going on from %+v: %w", is, err)
 	}
 	return nil
 }
@@ -166,7 +278,7 @@ func TestStickyError(t *testing.T) {
 	if !errors.Is(s.Err(), broken) || !s.Sealing() || s.Sealed() != 1 {
 		t.Errorf("error %v, sealing %v, sealed %d", s.Err(), s.Sealing(), s.Sealed())
 	}
-	if err := sc.model(2).differs(s, nil, math.MinInt64, math.MaxInt64); err != nil {
+	if err := sc.model(played{seals: 2}).differs(s, nil, math.MinInt64, math.MaxInt64); err != nil {
 		t.Error(err)
 	}
 	fail = false

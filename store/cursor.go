@@ -163,8 +163,9 @@ func (c *cursor) following(number uint32) (_ uint32, ok bool, err error) {
 }
 
 // each calls visit for the strips of a series in those pages that may have segments
-// which start in [from, to), until it reports false.
-func (c *cursor) each(number uint32, from, to int64, visit func(page.Strip) (bool, error)) error {
+// which start in [from, to), until it reports false. It passes over pages of which known,
+// if it is not nil, can do with the index entry.
+func (c *cursor) each(number uint32, from, to int64, known func(indexEntry) bool, visit func(page.Strip) (bool, error)) error {
 	position, err := c.find(number)
 	if err != nil {
 		return err
@@ -179,7 +180,10 @@ func (c *cursor) each(number uint32, from, to int64, visit func(page.Strip) (boo
 		if e.low > number {
 			return nil
 		}
-		if c.window+int64(e.first)*c.resolution >= to || c.window+int64(e.last)*c.resolution < from {
+		if s := c.spanOf(e); s.from >= to || s.to-c.resolution < from {
+			continue
+		}
+		if known != nil && known(e) {
 			continue
 		}
 		if err := c.load(position); err != nil {
@@ -202,6 +206,11 @@ func (c *cursor) each(number uint32, from, to int64, visit func(page.Strip) (boo
 	return nil
 }
 
+// spanOf is the time from a page's first segment to the end of its last one.
+func (f *file) spanOf(e indexEntry) span {
+	return span{f.window + int64(e.first)*f.resolution, f.window + (int64(e.last)+1)*f.resolution}
+}
+
 // deleted is the spans in which the file has lost what it holds of a series. They are
 // valid until the next call.
 func (c *cursor) deleted(number uint32) []span {
@@ -216,8 +225,27 @@ func (c *cursor) deleted(number uint32) []span {
 
 // buckets appends the buckets of one series whose segments start in [from, to).
 func (c *cursor) buckets(number uint32, from, to int64, dst []bucket.Bucket) ([]bucket.Bucket, error) {
+	return c.summed(number, from, to, nil, dst)
+}
+
+// summed is buckets, but one bucket stands for each page of this series alone, with all
+// of its segments in [from, to), of which alone says that nothing else is in their span.
+// It may not be there: with alone nil it never is, nor where anything of the series is
+// deleted.
+func (c *cursor) summed(number uint32, from, to int64, alone func(span) bool, dst []bucket.Bucket) ([]bucket.Bucket, error) {
 	had, taken := len(dst), c.deleted(number)
-	err := c.each(number, from, to, func(s page.Strip) (bool, error) {
+	known := func(e indexEntry) bool {
+		s := c.spanOf(e)
+		if e.low < number || e.high > number || e.samples <= 2 || s.from < from || s.to > to || !alone(s) {
+			return false
+		}
+		dst = append(dst, e.bucket(s.from, s.to-c.resolution))
+		return true
+	}
+	if alone == nil || len(taken) > 0 {
+		known = nil
+	}
+	err := c.each(number, from, to, known, func(s page.Strip) (bool, error) {
 		old := len(dst)
 		var err error
 		if dst, err = c.decoder.Buckets(s, dst); err != nil {
@@ -242,7 +270,7 @@ func (c *cursor) buckets(number uint32, from, to int64, dst []bucket.Bucket) ([]
 func (c *cursor) samples(number uint32, from, to int64, dst columns) (_ columns, ok bool, err error) {
 	had, ok := dst.len(), true
 	taken := c.deleted(number)
-	err = c.each(number, from, to, func(s page.Strip) (bool, error) {
+	err = c.each(number, from, to, nil, func(s page.Strip) (bool, error) {
 		old := dst.len()
 		var err error
 		if dst.times, dst.values, ok, err = c.decoder.Samples(s, dst.times, dst.values); err != nil || !ok {

@@ -78,6 +78,11 @@ func (s *Store) Delete(d Deletion) error {
 	case <-s.stopped:
 		return s.errStopped()
 	}
+	return s.answer(done)
+}
+
+// answer is what the worker says to what it was asked.
+func (s *Store) answer(done <-chan error) error {
 	select {
 	case err := <-done:
 		return err
@@ -115,14 +120,9 @@ func (w *worker) delete(d Deletion) error {
 	if err := m.mend(d.Numbers, out); err != nil {
 		return err
 	}
-	made, err := out.finish()
+	made, err := w.finish(out, next)
 	if err != nil {
 		return err
-	}
-	w.store.written.rolled.Add(sizeOf(made))
-	next.sequence = out.sequence
-	for tier := range next.files {
-		next.files[tier] = append(next.files[tier], made[tier]...)
 	}
 	return w.commit(next, made, false)
 }

@@ -244,13 +244,15 @@ type Deleted struct {
 // ReadDeletes reads a file of deletes.
 func ReadDeletes(path string) ([]Deleted, error) {
 	data, err := readFile(OS{}, path, gravesMaxBytes)
-	if err == nil && len(data) < gravesHeadBytes {
-		err = corrupt("%d bytes are too few", len(data))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	var graves []*grave
-	if err == nil {
-		graves, err = decodeGraves(data, int(binary.LittleEndian.Uint32(data[len(gravesMagic)+4:])))
-	}
+	graves, _, err := eitherCopy(data, func(one []byte) ([]*grave, error) {
+		if len(one) < gravesHeadBytes {
+			return nil, corrupt("%d bytes are too few", len(one))
+		}
+		return decodeGraves(one, int(binary.LittleEndian.Uint32(one[len(gravesMagic)+4:])))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}

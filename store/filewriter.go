@@ -9,7 +9,7 @@ import (
 	"carillon/store/page"
 )
 
-// fileWriter writes one page file, front to back. The index, 32 bytes a page, is kept
+// fileWriter writes one page file, front to back. The index, 64 bytes a page, is kept
 // until the end, and the page that is being built; everything else goes out as it
 // comes.
 type fileWriter struct {
@@ -61,8 +61,9 @@ func (w *fileWriter) failure() error {
 // the file's window. Series come in ascending order, and one may come in pieces.
 func (w *fileWriter) addBuckets(number uint32, buckets []bucket.Bucket) error {
 	for len(buckets) > 0 && w.err == nil {
-		n := min(len(buckets), page.MaxBuckets)
+		n := stripOf(len(buckets))
 		w.begin(number, n, buckets[0].FirstTime, buckets[n-1].FirstTime)
+		w.entry.addBuckets(buckets[:n])
 		w.builder.AddBuckets(w.encoder, number, buckets[:n])
 		w.end()
 		buckets = buckets[n:]
@@ -73,13 +74,21 @@ func (w *fileWriter) addBuckets(number uint32, buckets []bucket.Bucket) error {
 // addSamples is addBuckets for buckets of one sample, or one staleness marker, each.
 func (w *fileWriter) addSamples(number uint32, samples columns) error {
 	for samples.len() > 0 && w.err == nil {
-		n := min(samples.len(), page.MaxBuckets)
+		n := stripOf(samples.len())
 		w.begin(number, n, samples.times[0], samples.times[n-1])
+		w.entry.addSamples(samples.values[:n])
 		w.builder.AddSamples(w.encoder, number, samples.times[:n], samples.values[:n])
 		w.end()
 		samples = samples.slice(n, samples.len())
 	}
 	return w.failure()
+}
+
+// stripOf is how many of n buckets the next strip has: all strips about as many, so that
+// none of a long series is too short for a page of its own.
+func stripOf(n int) int {
+	strips := (n + page.MaxBuckets - 1) / page.MaxBuckets
+	return (n + strips - 1) / strips
 }
 
 // begin accounts for a strip of n buckets.
@@ -98,7 +107,7 @@ func (w *fileWriter) begin(number uint32, n int, from, to int64) {
 	e := &w.entry
 	inFirst, inLast := uint32((first-w.window)/w.resolution), uint32((last-w.window)/w.resolution)
 	if w.builder.Len() == 0 {
-		*e = indexEntry{offset: w.offset, low: number, first: inFirst, last: inLast}
+		*e = indexEntry{offset: w.offset, low: number, first: inFirst, last: inLast, summary: noSamples()}
 	}
 	e.high = number
 	e.count += uint32(n)
@@ -107,7 +116,11 @@ func (w *fileWriter) begin(number uint32, n int, from, to int64) {
 
 // end writes the page if it has become long enough.
 func (w *fileWriter) end() {
-	if w.builder.Len() >= pageBytes {
+	enough := pageBytes
+	if w.entry.low == w.entry.high {
+		enough /= 2
+	}
+	if w.builder.Len() >= enough {
 		w.endPage()
 	}
 }

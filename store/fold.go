@@ -13,6 +13,7 @@ import (
 type fold struct {
 	kind       series.Kind
 	resolution int64 // milliseconds
+	coarse     bool  // buckets are of a coarser tier already: what is merged of them is rounded
 	acc        []bucket.Bucket
 	spare      []bucket.Bucket
 }
@@ -60,6 +61,9 @@ func (f *fold) add(buckets []bucket.Bucket, replaces bool) {
 func (f *fold) push(b *bucket.Bucket) {
 	if n := len(f.acc); n > 0 && f.acc[n-1].Start(f.resolution) == b.Start(f.resolution) {
 		f.acc[n-1].Merge(f.kind, b)
+		if f.coarse {
+			f.acc[n-1].Round()
+		}
 		return
 	}
 	f.acc = append(f.acc, *b)
@@ -110,6 +114,13 @@ func mergeSamples(kind series.Kind, b *bucket.Bucket, samples columns) {
 	b.LastTime = samples.times[samples.len()-1]
 }
 
+// round makes coarser buckets of what finer ones were merged to.
+func (f *fold) round() {
+	for i := range f.acc {
+		f.acc[i].Round()
+	}
+}
+
 // drop takes out the segments that are in buckets too; both are sorted.
 func (f *fold) drop(buckets []bucket.Bucket) {
 	f.acc = slices.DeleteFunc(f.acc, func(b bucket.Bucket) bool { return has(buckets, b.Start(f.resolution), f.resolution) })
@@ -143,6 +154,7 @@ func (l *ladder) reset(kind series.Kind) {
 func (l *ladder) climb(from, top int) {
 	for i := from + 1; i <= top; i++ {
 		l.rungs[i].add(l.rungs[i-1].acc, false)
+		l.rungs[i].round()
 	}
 }
 
@@ -160,6 +172,7 @@ func (l *ladder) buckets(kind series.Kind, fine []bucket.Bucket, top int) {
 func (l *ladder) samples(kind series.Kind, samples columns) {
 	l.reset(kind)
 	l.rungs[1].addSamples(samples)
+	l.rungs[1].round()
 	l.climb(1, len(l.rungs)-1)
 }
 

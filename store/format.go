@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 
 	"carillon/store/page"
 )
@@ -13,17 +14,18 @@ import (
 const (
 	headerMagic   = "carpages"
 	footerMagic   = "segaprac"
-	formatVersion = 2
+	formatVersion = 3
 
 	headerBytes  = 16
-	entryBytes   = 32
+	entryBytes   = 64
 	blockEntries = 64 // index entries a block
 	crcBytes     = 4  // after each block
 	blockBytes   = blockEntries*entryBytes + crcBytes
 	footerBytes  = 100
 	sealedBytes  = footerBytes - 16 // of the footer, under its own checksum
 
-	// A page ends with the strip by which it is that long.
+	// A page ends with the strip by which it is that long, or half as long if it is all
+	// of one series: the index then answers for that.
 	pageBytes = 8 << 10
 	// maxPageBytes bounds what is read on the word of an index entry.
 	maxPageBytes = pageBytes + page.MaxStripBytes + 64
@@ -47,6 +49,7 @@ type indexEntry struct {
 	length      uint32 // bytes
 	count       uint32 // buckets
 	first, last uint32 // segments, counted from the start of the file's window
+	summary
 }
 
 func (e *indexEntry) append(dst []byte) []byte {
@@ -54,14 +57,20 @@ func (e *indexEntry) append(dst []byte) []byte {
 	for _, v := range [...]uint32{e.low, e.high, e.length, e.count, e.first, e.last} {
 		dst = binary.LittleEndian.AppendUint32(dst, v)
 	}
+	dst = binary.LittleEndian.AppendUint64(dst, e.samples)
+	for _, v := range e.summary.bits() {
+		dst = binary.LittleEndian.AppendUint64(dst, v)
+	}
 	return dst
 }
 
 func decodeEntry(data []byte) indexEntry {
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(data[at:]) }
+	u64 := func(at int) uint64 { return binary.LittleEndian.Uint64(data[at:]) }
+	f64 := func(at int) float64 { return math.Float64frombits(u64(at)) }
 	return indexEntry{
-		offset: binary.LittleEndian.Uint64(data), low: u32(8), high: u32(12), length: u32(16),
-		count: u32(20), first: u32(24), last: u32(28),
+		offset: u64(0), low: u32(8), high: u32(12), length: u32(16), count: u32(20), first: u32(24), last: u32(28),
+		summary: summary{samples: u64(32), sum: f64(40), min: f64(48), max: f64(56)},
 	}
 }
 

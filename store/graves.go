@@ -13,11 +13,11 @@ import (
 
 const (
 	gravesMagic     = "cargrave"
-	gravesVersion   = 1
+	gravesVersion   = 2
 	gravesSuffix    = ".deleted"
 	gravesHeadBytes = len(gravesMagic) + 4 + 4 + 4
 	graveLeastBytes = 8 + 4
-	gravesMaxBytes  = int64(gravesHeadBytes + maxGraves*(graveLeastBytes+16*MaxTiers) + binary.MaxVarintLen32*maxGraveNumbers + crcBytes)
+	gravesMaxBytes  = 2 * int64(gravesHeadBytes+maxGraves*(graveLeastBytes+16*MaxTiers)+binary.MaxVarintLen32*maxGraveNumbers+crcBytes)
 )
 
 // gravesPath is the file of a version's graves.
@@ -95,8 +95,8 @@ func readGraves(fs FS, dir string, listed listedFile, tiers int) ([]*grave, erro
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	graves, err := decodeGraves(data, tiers)
-	if err == nil && (int64(len(data)) != listed.size || binary.LittleEndian.Uint32(data[len(data)-crcBytes:]) != listed.crc) {
+	graves, whole, err := eitherCopy(data, func(one []byte) ([]*grave, error) { return decodeGraves(one, tiers) })
+	if err == nil && (int64(len(data)) != listed.size || binary.LittleEndian.Uint32(whole[len(whole)-crcBytes:]) != listed.crc) {
 		err = corrupt("it is not the file that the manifest lists")
 	}
 	if err != nil {
@@ -105,7 +105,12 @@ func readGraves(fs FS, dir string, listed listedFile, tiers int) ([]*grave, erro
 	return graves, nil
 }
 
+// appendGraves writes a file of graves: them, twice.
 func appendGraves(dst []byte, graves []*grave, tiers int) []byte {
+	return appendGravesCopy(appendGravesCopy(dst, graves, tiers), graves, tiers)
+}
+
+func appendGravesCopy(dst []byte, graves []*grave, tiers int) []byte {
 	start := len(dst)
 	dst = append(dst, gravesMagic...)
 	dst = binary.LittleEndian.AppendUint32(dst, gravesVersion)
@@ -127,7 +132,7 @@ func appendGraves(dst []byte, graves []*grave, tiers int) []byte {
 	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:]))
 }
 
-// decodeGraves checks and reads a file of graves. It trusts no number in it.
+// decodeGraves checks and reads one copy. It trusts no number in it.
 func decodeGraves(data []byte, tiers int) ([]*grave, error) {
 	body := len(data) - crcBytes
 	if body < gravesHeadBytes || string(data[:len(gravesMagic)]) != gravesMagic {

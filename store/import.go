@@ -77,17 +77,7 @@ func (s *Store) Import(i Import) error {
 	case <-s.stopped:
 		return s.errStopped()
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-s.stopped: // it may have answered before
-		select {
-		case err := <-done:
-			return err
-		default:
-			return s.errStopped()
-		}
-	}
+	return s.answer(done)
 }
 
 // Imported is how far a source has come; the zero Position if it is not known. Any
@@ -147,19 +137,12 @@ func (w *worker) takeIn(i Import) error {
 	if err := next.reach(i); err != nil {
 		return sourceError{err}
 	}
-	made, err := out.finish()
+	made, err := w.finish(out, next)
+	if err == nil {
+		err = w.syncDirectory(made)
+	}
 	if err != nil {
 		return err
-	}
-	w.store.written.sealed.Add(sizeOf(made[:1]))
-	w.store.written.rolled.Add(sizeOf(made[1:]))
-	next.sequence = out.sequence
-	for tier := range next.files {
-		next.files[tier] = append(next.files[tier], made[tier]...)
-	}
-	if err := w.config.SyncDirectory(); err != nil {
-		err = fmt.Errorf("syncing the directory of series: %w", syncError{err})
-		return errors.Join(err, closeFiles(made))
 	}
 	return w.commit(next, made, false)
 }

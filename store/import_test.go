@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -16,9 +15,8 @@ import (
 // importNow has the worker's work of an import done in the test's own goroutine.
 func importNow(s *Store, i Import) error {
 	done := make(chan error, 1)
-	if err := s.worker.importFrom(importing{i, done}); err != nil {
-		s.worker.fail(err)
-	}
+	go func() { s.imports <- importing{i, done} }()
+	s.worker.step()
 	return <-done
 }
 
@@ -219,68 +217,6 @@ func TestImportPieces(t *testing.T) {
 	}
 	if s.Err() != nil {
 		t.Error(s.Err())
-	}
-}
-
-// TestImportFaults fails, and crashes, at each call to the file system in turn. Then
-// the import is there whole with its position, or not at all; and run again it is there
-// once.
-func TestImportFaults(t *testing.T) {
-	t.Parallel()
-	tiers := testTiers(t, "10s:1d,1m:10d,10m:20d")
-	now := 30 * day
-	buckets := map[uint32][]bucket.Bucket{}
-	for number := range uint32(6) {
-		for at := now - 15*day; at < now; at += 7 * hour {
-			buckets[number] = append(buckets[number], bucket.Of(at+int64(number), float64(number)))
-		}
-	}
-	model, empty := newNaive(tiers), newNaive(tiers)
-	for number, list := range buckets {
-		empty.added[number] = nil
-		for _, b := range list {
-			model.add(number, b)
-		}
-	}
-	for failAt := 1; ; failAt++ {
-		fs := newMemFS()
-		config := testConfig(fs, tiers)
-		fs.failAt, fs.crash = failAt, true
-		s, err := newStore(config)
-		if err == nil {
-			err = importNow(s, importOf(1, now, 7, buckets))
-			if failed := fs.calls >= failAt; failed != (err != nil) {
-				t.Errorf("call %d failed: %t, and the import says %v", failAt, failed, err)
-			}
-			_ = stop(s)
-		}
-		reached := fs.calls >= failAt
-		fs.failAt, fs.dead = 0, false
-		fs.restart(rand.New(rand.NewPCG(1, uint64(failAt))))
-		if s, err = newStore(config); err != nil {
-			t.Fatalf("after call %d: %v", failAt, err)
-		}
-		want := empty
-		if s.Imported(Source{1}) == (Position{1, 7}) {
-			want = model
-		}
-		if err := want.differs(s, nil, math.MinInt64, math.MaxInt64); err != nil {
-			t.Fatalf("after call %d: %v", failAt, err)
-		}
-		if want == empty {
-			if err := importNow(s, importOf(1, now, 7, buckets)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := model.differs(s, nil, math.MinInt64, math.MaxInt64); err != nil {
-			t.Fatalf("again after call %d: %v", failAt, err)
-		}
-		if err := stop(s); err != nil {
-			t.Fatal(err)
-		}
-		if !reached {
-			break
-		}
 	}
 }
 

@@ -53,8 +53,7 @@ type listedFile struct {
 	crc      uint32
 }
 
-// append writes a manifest, twice: what a flipped bit takes from one copy, the other
-// one has.
+// append writes a manifest, twice.
 func (m *manifest) append(dst []byte) []byte {
 	return m.appendCopy(m.appendCopy(dst))
 }
@@ -109,24 +108,31 @@ func (r *fields) listedFile() listedFile {
 	return listedFile{sequence: r.u64(), size: int64(r.u64()), crc: r.u32()}
 }
 
-// decodeManifest reads the first copy of a manifest that is whole.
-func decodeManifest(data []byte) (*manifest, error) {
-	half := len(data) / 2
-	m, err := decodeCopy(data[:half])
+// eitherCopy reads the first copy that is whole of what stands twice in a file: the
+// manifest and the deletes, without which a store does not open. What a flipped bit
+// takes from one copy, the other one has. It returns that copy, too.
+func eitherCopy[T any](data []byte, decode func([]byte) (T, error)) (T, []byte, error) {
+	first, second := data[:len(data)/2], data[len(data)/2:]
+	v, err := decode(first)
 	if errors.Is(err, ErrCorrupt) {
-		if second, err := decodeCopy(data[half:]); err == nil {
-			return second, nil
+		if v, err := decode(second); err == nil {
+			return v, second, nil
 		}
 	}
-	return m, err
+	return v, first, err
 }
 
-// copiesDiffer is what is wrong with a manifest that could be read.
+// copiesDiffer is what is wrong with a file that could be read all the same.
 func copiesDiffer(data []byte) error {
 	if half := len(data) / 2; !bytes.Equal(data[:half], data[half:]) {
-		return corrupt("one of the manifest's two copies is damaged; the other one is used")
+		return corrupt("one of its two copies is damaged; the other one is used")
 	}
 	return nil
+}
+
+func decodeManifest(data []byte) (*manifest, error) {
+	m, _, err := eitherCopy(data, decodeCopy)
+	return m, err
 }
 
 // decodeCopy checks and reads one copy. It trusts no number in it.

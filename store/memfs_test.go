@@ -33,6 +33,8 @@ type memFS struct {
 	fills  bool // with failAt: the disk is full from then on, until full is set false
 	full   bool
 	synced bool // the call that failed was to make something durable
+
+	flips *rand.Rand // with failAt: that call does not fail, but a bit of its data is another
 }
 
 type memNode struct{ data, synced []byte }
@@ -44,7 +46,7 @@ func newMemFS() *memFS {
 // call counts one call, and fails it if it is the one.
 func (m *memFS) call() error {
 	m.calls++
-	if m.calls == m.failAt {
+	if m.calls == m.failAt && m.flips == nil {
 		m.dead = m.crash
 		if m.fills {
 			m.full = true
@@ -56,6 +58,14 @@ func (m *memFS) call() error {
 		return errInjected
 	}
 	return nil
+}
+
+// flip changes a bit of the data of a call, if it is the one.
+func (m *memFS) flip(data []byte) {
+	if m.flips != nil && m.calls == m.failAt && len(data) > 0 {
+		bit := m.flips.IntN(8 * len(data))
+		data[bit/8] ^= 1 << (bit % 8)
+	}
 }
 
 // sync is call for what makes something durable.
@@ -245,6 +255,7 @@ func (f *memFile) Write(data []byte) (int, error) {
 		return len(data) / 2, err
 	}
 	f.node.data = append(f.node.data, data...)
+	f.fs.flip(f.node.data[len(f.node.data)-len(data):])
 	return len(data), nil
 }
 
@@ -258,6 +269,7 @@ func (f *memFile) ReadAt(dst []byte, offset int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(dst, f.node.data[offset:])
+	f.fs.flip(dst[:n])
 	if n < len(dst) {
 		return n, io.ErrUnexpectedEOF
 	}

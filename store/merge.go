@@ -199,6 +199,7 @@ func (m *merging) reset(config Config, tier int, number uint32) {
 	kind, resolution := config.Kind(number), config.Tiers[tier].Resolution.Milliseconds()
 	m.replacing.reset(kind, resolution)
 	m.adding.reset(kind, resolution)
+	m.replacing.coarse, m.adding.coarse = tier > 0, tier > 0
 }
 
 func (m *merging) add(buckets []bucket.Bucket, replaces bool) {

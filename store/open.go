@@ -5,6 +5,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -162,45 +163,32 @@ func clean(config Config, m *manifest) error {
 	if err := cleanGraves(config, m); err != nil {
 		return err
 	}
-	for i, t := range config.Tiers {
+	return removePages(config, func(tier int, sequence uint64) bool {
+		return !slices.ContainsFunc(m.tiers[tier].files, func(f listedPages) bool { return f.sequence == sequence })
+	})
+}
+
+// removeFrom removes page files from a number on, which no manifest lists.
+func removeFrom(config Config, sequence uint64) error {
+	return removePages(config, func(_ int, n uint64) bool { return n >= sequence })
+}
+
+// removePages removes the page files that are in no manifest, as somebody knows.
+func removePages(config Config, unlisted func(tier int, sequence uint64) bool) error {
+	for tier, t := range config.Tiers {
 		dir := tierDir(config.Dir, t)
 		names, err := config.FS.List(dir)
 		if err != nil {
 			return fmt.Errorf("listing %s: %w", dir, err)
 		}
-		live := make(map[uint64]bool)
-		for _, f := range m.tiers[i].files {
-			live[f.sequence] = true
-		}
 		for _, name := range names {
-			sequence, ok := sequenceOf(name)
-			if !ok || live[sequence] {
+			if sequence, ok := sequenceOf(name); !ok || !unlisted(tier, sequence) {
 				continue
 			}
 			path := filepath.Join(dir, name)
 			config.Logger.Info("removing a page file that is in no manifest", "file", path)
 			if err := config.FS.Remove(path); err != nil {
 				return fmt.Errorf("removing %s: %w", path, err)
-			}
-		}
-	}
-	return nil
-}
-
-// removeFrom removes page files from a number on, which no manifest lists.
-func removeFrom(config Config, sequence uint64) error {
-	for _, t := range config.Tiers {
-		dir := tierDir(config.Dir, t)
-		names, err := config.FS.List(dir)
-		if err != nil {
-			return fmt.Errorf("listing %s: %w", dir, err)
-		}
-		for _, name := range names {
-			if n, ok := sequenceOf(name); !ok || n < sequence {
-				continue
-			}
-			if err := config.FS.Remove(filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("removing %s: %w", filepath.Join(dir, name), err)
 			}
 		}
 	}

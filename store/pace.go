@@ -9,6 +9,8 @@ const (
 	paceSlice = time.Millisecond       // of work between two looks at the others
 	paceBusy  = 200 * time.Microsecond // the cores are busy when it takes that long to get one back
 	paceShare = 4                      // then pauses are so many times as long as the work
+
+	passPatience = 5 * time.Second // after which a seal or a rollup pauses no more
 )
 
 // pacer keeps work that can wait off the cores while others want them: the goroutine

@@ -34,3 +34,32 @@ func TestPacer(t *testing.T) {
 		}
 	}
 }
+
+// TestPassIsPaced: a seal on busy cores leaves them to others most of the time, but not
+// for long.
+func TestPassIsPaced(t *testing.T) {
+	s, err := newStore(testConfig(newMemFS(), testTiers(t, "10s:1d")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stop(s) }()
+	clock := time.Unix(0, 0)
+	var slept time.Duration
+	s.worker.pace = pacer{
+		now:   func() time.Time { clock = clock.Add(paceSlice / 4); return clock },
+		yield: func() { clock = clock.Add(paceBusy) },
+		sleep: func(d time.Duration) { clock, slept = clock.Add(d), slept+d },
+	}
+	const numbers = 100_000
+	for number := range uint32(numbers) {
+		s.AddSamples([]uint32{number}, []int64{noon}, []float64{1})
+	}
+	began := clock
+	if err := s.Seal(noon, 1, none); err != nil {
+		t.Fatal(err)
+	}
+	drive(s)
+	if lasted := clock.Sub(began); slept < passPatience*6/10 || slept > passPatience || lasted < numbers*paceSlice/4 {
+		t.Errorf("slept %v of %v", slept, lasted)
+	}
+}

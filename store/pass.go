@@ -33,6 +33,7 @@ type pass struct {
 	settled int64 // the old watermark
 	next    *version
 	since   []int64 // by tier: what starts before is not written; nil but for an import
+	pause   func()  // called between two series
 
 	fresh   columns // of the series: what the head has, if it is nothing but samples
 	span    columns
@@ -47,7 +48,7 @@ type pass struct {
 func newPass(config Config, current, next *version, h *head, out *output) *pass {
 	return &pass{
 		config: config, out: out, head: h, next: next, ladder: newLadder(config.Tiers),
-		reader: newReader(current), settled: current.watermark,
+		reader: newReader(current), settled: current.watermark, pause: func() {},
 	}
 }
 
@@ -66,6 +67,7 @@ func (p *pass) run() error {
 		if number = n; number == math.MaxUint32 {
 			break
 		}
+		p.pause()
 	}
 	if p.tooOld > 0 {
 		p.config.Logger.Warn("data are older than any tier keeps", "dir", p.config.Dir, "buckets", p.tooOld)

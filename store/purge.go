@@ -70,7 +70,7 @@ func (g *grave) in(r *reader, tier int, f *file) (found bool, err error) {
 	}
 	s, c := g.spans[tier], r.cursor(tier, f)
 	for _, number := range g.numbers {
-		err := c.each(number, bucket.Floor(s.from, f.resolution), s.to, func(page.Strip) (bool, error) {
+		err := c.each(number, bucket.Floor(s.from, f.resolution), s.to, nil, func(page.Strip) (bool, error) {
 			found = true
 			return false, nil
 		})

@@ -204,17 +204,32 @@ func (s *Store) Stats() []TierStats {
 	return stats
 }
 
-// Written is how many bytes of page files were written since Open, and for what. All
-// of it, over what is sealed, is the write amplification.
+// Written is how many bytes of page files were written, and for what.
 type Written struct {
-	Sealed int64 // from memory to the finest tier
-	Rolled int64 // from the finest tier to coarser ones
-	Merged int64 // from files to larger ones
+	Sealed int64 `json:"sealed"` // from memory to the finest tier
+	Rolled int64 `json:"rolled"` // from the finest tier to coarser ones
+	Merged int64 `json:"merged"` // from files to larger ones
+}
+
+// Add sums up what several stores have written.
+func (w *Written) Add(more Written) {
+	w.Sealed += more.Sealed
+	w.Rolled += more.Rolled
+	w.Merged += more.Merged
+}
+
+// Amplification is how many bytes were written for each that was sealed; 0 before the
+// first.
+func (w Written) Amplification() float64 {
+	if w.Sealed == 0 {
+		return 0
+	}
+	return float64(w.Sealed+w.Rolled+w.Merged) / float64(w.Sealed)
 }
 
 type written struct{ sealed, rolled, merged atomic.Int64 }
 
-// Written sums up what was written. Any goroutine.
+// Written is what was written since Open. Any goroutine.
 func (s *Store) Written() Written {
 	return Written{Sealed: s.written.sealed.Load(), Rolled: s.written.rolled.Load(), Merged: s.written.merged.Load()}
 }

@@ -127,14 +127,22 @@ func (r *reader) cursor(tier int, f *file) *cursor {
 }
 
 // lay puts what a tier's files have of a series in [from, to) onto out, in commit
-// order.
-func (r *reader) lay(out *fold, tier int, number uint32, from, to int64) error {
+// order. With undisturbed, which tells whether nothing is to be laid over a span, a whole
+// page may come as one bucket (cursor.summed).
+func (r *reader) lay(out *fold, tier int, number uint32, from, to int64, undisturbed func(span) bool) error {
 	for _, f := range r.files[tier] {
 		if !f.overlaps(from, to) {
 			continue
 		}
+		var alone func(span) bool
+		if undisturbed != nil {
+			others := func(s span) bool {
+				return slices.ContainsFunc(r.files[tier], func(o *file) bool { return o != f && o.overlaps(s.from, s.to) })
+			}
+			alone = func(s span) bool { return undisturbed(s) && !others(s) }
+		}
 		var err error
-		if r.scratch, err = r.cursor(tier, f).buckets(number, from, to, r.scratch[:0]); err != nil {
+		if r.scratch, err = r.cursor(tier, f).summed(number, from, to, alone, r.scratch[:0]); err != nil {
 			return err
 		}
 		out.add(r.scratch, f.replaces)
@@ -166,7 +174,7 @@ func (r *reader) samples(tier int, number uint32, from, to int64, dst columns) (
 // sorted by segment, merged in. It is valid until the next call.
 func (r *reader) fine(number uint32, kind series.Kind, resolution int64, s span, loose []bucket.Bucket) ([]bucket.Bucket, error) {
 	r.finest.reset(kind, resolution)
-	if err := r.lay(&r.finest, 0, number, s.from, s.to); err != nil {
+	if err := r.lay(&r.finest, 0, number, s.from, s.to, nil); err != nil {
 		return nil, err
 	}
 	r.finest.add(within(loose, s.from, s.to), false)

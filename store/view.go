@@ -1,6 +1,8 @@
 package store
 
 import (
+	"math"
+
 	"carillon/bucket"
 )
 
@@ -67,25 +69,83 @@ const (
 // or the one that a rule gives the series, is returned. The series must be one of those the view was made for. An error
 // names the file that could not be read; dst comes back as it was.
 func (v *View) Read(number uint32, tier int, from, to int64, dst []bucket.Bucket) ([]bucket.Bucket, error) {
+	return v.read(number, tier, from, to, nil, dst)
+}
+
+// ReadSums is Read for those who want no more than counts, sums, least and largest of all that
+// is in [from, to]: it may put one bucket in the place of many. Of such a one only these
+// four are known; its times are the starts of the first and the last segment. So long
+// ranges are answered from the index.
+func (v *View) ReadSums(number uint32, tier int, from, to int64, dst []bucket.Bucket) ([]bucket.Bucket, error) {
+	whole := func(s span) bool { return s.from >= from && s.to-1 <= to && len(within(v.loose, s.from, s.to)) == 0 }
+	return v.read(number, tier, from, to, whole, dst)
+}
+
+func (v *View) read(number uint32, tier int, from, to int64, undisturbed func(span) bool, dst []bucket.Bucket) ([]bucket.Bucket, error) {
 	resolution := v.store.resolution(tier)
-	from = max(bucket.Floor(max(from, minTime), resolution), v.version.horizon(&v.store.config, number, tier))
-	to = bucket.Floor(min(to, maxTime), resolution) + resolution
+	from, to = v.segments(number, tier, from, to)
 	if from >= to {
 		return dst, nil
 	}
 	v.gather(number)
 	v.out.reset(v.store.config.Kind(number), resolution)
+	v.out.coarse = tier > 0
 	if tier == 0 {
-		if err := v.reader.lay(&v.out, 0, number, from, to); err != nil {
+		if err := v.reader.lay(&v.out, 0, number, from, to, undisturbed); err != nil {
 			return dst, err
 		}
 		v.out.add(within(v.loose, from, to), false)
 		return append(dst, v.out.acc...), nil
 	}
-	if err := v.coarse(number, tier, from, to); err != nil {
+	if err := v.coarse(number, tier, from, to, undisturbed); err != nil {
 		return dst, err
 	}
 	return append(dst, v.out.acc...), nil
+}
+
+// segments is the time of those segments that overlap [from, to] and are kept.
+func (v *View) segments(number uint32, tier int, from, to int64) (first, end int64) {
+	resolution := v.store.resolution(tier)
+	first = max(bucket.Floor(max(from, minTime), resolution), v.version.horizon(&v.store.config, number, tier))
+	return first, bucket.Floor(min(to, maxTime), resolution) + resolution
+}
+
+// Samples is what Read is for the finest tier, but much faster, of a series that has
+// nothing but samples there, at most one a segment: it appends their times and
+// values, of which bucket.StaleNaN is a staleness marker. Of other series it reports
+// false and appends nothing.
+func (v *View) Samples(number uint32, from, to int64, times []int64, values []float64) (_ []int64, _ []float64, ok bool, err error) {
+	from, to = v.segments(number, 0, from, to)
+	if from >= to {
+		return times, values, true, nil
+	}
+	got, ok, err := v.reader.samples(0, number, from, to, columns{times, values})
+	if err != nil || !ok {
+		return times, values, false, err
+	}
+	v.gather(number)
+	if got, ok = got.appendLoose(within(v.loose, from, to), len(times), v.store.resolution(0)); !ok {
+		return times, values, false, nil
+	}
+	return got.times, got.values, true, nil
+}
+
+// appendLoose appends buckets, if they are samples, and together with those from an index on
+// still at most one a segment.
+func (c columns) appendLoose(loose []bucket.Bucket, index int, resolution int64) (_ columns, ok bool) {
+	before := max(index, c.len()-1)
+	for i := range loose {
+		b := &loose[i]
+		switch {
+		case isSample(b):
+			c.times, c.values = append(c.times, b.LastTime), append(c.values, b.Last)
+		case isMarker(b):
+			c.times, c.values = append(c.times, b.StaleTime), append(c.values, math.Float64frombits(bucket.StaleNaN))
+		default:
+			return c, false
+		}
+	}
+	return c, c.slice(before, c.len()).oneEach(resolution)
 }
 
 // gather puts into loose what is in no file of the series, sorted by segment.
@@ -105,9 +165,9 @@ func (v *View) gather(number uint32) {
 // lies before the watermark. The finest tier has the rest, and is asked too
 // where late data are not in files yet: then the answer is the one that the next
 // seal will write. What is too old for the finest tier merges right here.
-func (v *View) coarse(number uint32, tier int, from, to int64) error {
+func (v *View) coarse(number uint32, tier int, from, to int64, undisturbed func(span) bool) error {
 	watermark, whole := v.version.watermark, v.version.whole(&v.store.config, number)
-	if err := v.reader.lay(&v.out, tier, number, from, min(to, watermark)); err != nil {
+	if err := v.reader.lay(&v.out, tier, number, from, min(to, watermark), undisturbed); err != nil {
 		return err
 	}
 	v.spans = touched(v.loose, v.out.resolution, max(from, whole), min(to, watermark), v.spans[:0])

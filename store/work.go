@@ -14,14 +14,18 @@ type Activity string
 
 // The activities of a worker.
 const (
-	Idle     Activity = "idle"
-	Sealing  Activity = "sealing"
-	Rolling  Activity = "rolling up"
-	Merging  Activity = "merging"
-	Deleting Activity = "deleting"
-
+	Idle      Activity = "idle"
+	Sealing   Activity = "sealing"
+	Rolling   Activity = "rolling up"
+	Merging   Activity = "merging"
+	Deleting  Activity = "deleting"
 	Importing Activity = "importing"
 )
+
+// Activities is all of them.
+func Activities() []Activity {
+	return []Activity{Idle, Sealing, Rolling, Merging, Deleting, Importing}
+}
 
 // maxDamages bounds how many damaged places are kept to be shown; all are counted.
 const maxDamages = 16

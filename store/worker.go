@@ -111,10 +111,21 @@ func (w *worker) makeWay(cause error) error {
 }
 
 // wanted tells whether something is more urgent than merging files.
-func (w *worker) wanted() bool {
+func (w *worker) wanted() bool { return w.urged(false) }
+
+// urged tells whether something waits for what the worker does, be it a seal or not.
+func (w *worker) urged(sealing bool) bool {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
-	return w.store.sealing != nil || w.store.closing || len(w.store.deletes) > 0
+	return w.store.sealing != nil && !sealing || w.store.closing || len(w.store.deletes) > 0
+}
+
+// pacing is a pause for between two series of a pass. A seal keeps memory and journal
+// taken as long as it lasts, so it does not let everybody go first for ever.
+func (w *worker) pacing(sealing bool) func() {
+	end := w.pace.now().Add(passPatience)
+	hurry := func() bool { return w.urged(sealing) || w.pace.now().After(end) }
+	return func() { w.pace.step(hurry) }
 }
 
 func (w *worker) fail(err error) {
@@ -162,33 +173,49 @@ func (w *worker) advance(through uint64, now int64, h *head) error {
 	out := newOutput(w.config, 0, next.sequence)
 	defer out.abort()
 	p := newPass(w.config, current, next, h, out)
+	p.pause = w.pacing(h != nil)
 	if err := p.run(); err != nil {
 		return err
 	}
 	w.damaged(p.lost)
-	made, err := out.finish()
-	if err != nil {
-		return err
-	}
-	w.store.written.sealed.Add(sizeOf(made[:1]))
-	w.store.written.rolled.Add(sizeOf(made[1:]))
-	next.sequence = out.sequence
 	next.expire()
-	for tier := range next.files {
-		next.files[tier] = append(next.files[tier], made[tier]...)
+	made, err := w.finish(out, next)
+	if err == nil && h != nil {
+		err = w.syncDirectory(made)
 	}
-	if h != nil {
-		if err := w.config.SyncDirectory(); err != nil {
-			err = fmt.Errorf("syncing the directory of series: %w", syncError{err})
-			return errors.Join(err, closeFiles(made))
-		}
+	if err == nil {
+		err = w.commit(next, made, h != nil)
 	}
-	if err := w.commit(next, made, h != nil); err != nil {
+	if err != nil {
 		return err
 	}
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
 	w.store.noteDropped(current, next, natural)
+	return nil
+}
+
+// finish makes the files of an output durable and puts them into the next version, behind
+// those that it has.
+func (w *worker) finish(out *output, next *version) (made [][]*file, err error) {
+	if made, err = out.finish(); err != nil {
+		return nil, err
+	}
+	w.store.written.sealed.Add(sizeOf(made[:1]))
+	w.store.written.rolled.Add(sizeOf(made[1:]))
+	next.sequence = out.sequence
+	for tier := range next.files {
+		next.files[tier] = append(next.files[tier], made[tier]...)
+	}
+	return made, nil
+}
+
+// syncDirectory goes before the commit of files that may refer to new series.
+func (w *worker) syncDirectory(made [][]*file) error {
+	if err := w.config.SyncDirectory(); err != nil {
+		err = fmt.Errorf("syncing the directory of series: %w", syncError{err})
+		return errors.Join(err, closeFiles(made))
+	}
 	return nil
 }
 

@@ -57,7 +57,7 @@ func hostMix(many, points, jitter int) []columns {
 	return mix
 }
 
-// rolledUp is the same in segments of five minutes.
+// rolledUp is the same in segments of five minutes, rounded as the store does.
 func rolledUp(mix []columns) [][]bucket.Bucket {
 	const resolution = 300_000 // ms
 	coarse := make([][]bucket.Bucket, len(mix))
@@ -72,6 +72,9 @@ func rolledUp(mix []columns) [][]bucket.Bucket {
 			} else {
 				coarse[s] = append(coarse[s], b)
 			}
+		}
+		for i := range coarse[s] {
+			coarse[s][i].Round()
 		}
 	}
 	return coarse
@@ -142,7 +145,7 @@ func TestSizeOfAHostMix(t *testing.T) {
 	for _, test := range []struct {
 		buckets int
 		most    float64
-	}{{288, 11.5}, {12, 18.5}} {
+	}{{288, 6.8}, {12, 13}} {
 		var e Encoder
 		mix := rolledUp(hostMix(500, test.buckets*30, 0))
 		n := 0

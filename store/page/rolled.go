@@ -23,6 +23,9 @@ const (
 	scaledColumns = columnSum + 1 // the first ones may be written as whole numbers
 )
 
+// coded is set in the form of a column whose numbers are in Rice codes, not packed.
+const coded = 0x08
+
 // How a float column is written.
 const (
 	floatsPredicted = iota // as predicted: nothing follows
@@ -68,10 +71,10 @@ func (e *Encoder) wholes(s shape, times []int64, buckets []bucket.Bucket) []byte
 		r.counts[i] = b.Count
 		xs[i], ys[i] = uint64(b.LastTime-b.FirstTime), uint64(b.StaleTime)
 	}
-	dst = appendInts(dst, xs)
+	dst = e.appendInts(dst, xs)
 	copy(xs, r.counts)
-	dst = appendInts(dst, xs)
-	dst = appendInts(dst, ys)
+	dst = e.appendInts(dst, xs)
+	dst = e.appendInts(dst, ys)
 
 	scale, scaled := r.scale()
 	if !scaled {
@@ -86,17 +89,17 @@ func (e *Encoder) wholes(s shape, times []int64, buckets []bucket.Bucket) []byte
 }
 
 // appendInts writes integers; what is in xs is lost.
-func appendInts(dst []byte, xs []uint64) []byte {
+func (e *Encoder) appendInts(dst []byte, xs []uint64) []byte {
 	if !slices.ContainsFunc(xs, func(x uint64) bool { return x != xs[0] }) {
 		return binary.AppendUvarint(append(dst, intsSame), xs[0])
 	}
-	order := bestOrder(xs)
+	order, form := bestOrder(xs), len(dst)
 	dst = append(dst, byte(intsPacked+order))
 	for i := range order {
 		differences(xs[i:])
 		dst = binary.AppendUvarint(dst, zigzag(xs[i]))
 	}
-	return appendPacked(dst, xs[order:])
+	return e.appendNumbers(dst, form, xs[order:])
 }
 
 // scale turns the columns but for M2 and resets into whole numbers of one scale, if
@@ -135,7 +138,7 @@ func (r *rolled) numbers(c int) []uint64 { return r.decimals[c].numbers }
 // guesses is in how many ways a column is predicted.
 func guesses(c int) int {
 	switch c {
-	case columnFirst:
+	case columnFirst, columnMin, columnMax:
 		return 2
 	case columnSum:
 		return 3
@@ -143,99 +146,117 @@ func guesses(c int) int {
 	return 1
 }
 
-// guess is what the whole number of a column most likely is, given the columns before
+// guess is what the whole numbers of a column most likely are, given the columns before
 // it. The last one has none before it.
-func (r *rolled) guess(c, i, which int) uint64 {
-	last := int64(r.numbers(columnLast)[i])
-	if c == columnFirst {
-		switch {
-		case which == 1:
-			return 0
-		case i > 0:
-			return r.numbers(columnLast)[i-1]
-		}
-		return uint64(last)
+func (r *rolled) guess(c, which int, dst []uint64) {
+	if which == 1 && c != columnSum {
+		clear(dst)
+		return
 	}
-	first := int64(r.numbers(columnFirst)[i])
+	last := r.numbers(columnLast)
+	if c == columnFirst {
+		dst[0] = last[0]
+		copy(dst[1:], last)
+		return
+	}
+	first := r.numbers(columnFirst)[:len(dst)]
+	last = last[:len(dst)]
 	switch c {
 	case columnMin:
-		return uint64(min(first, last))
+		for i, x := range first {
+			dst[i] = uint64(min(int64(x), int64(last[i])))
+		}
+		return
 	case columnMax:
-		return uint64(max(first, last))
+		for i, x := range first {
+			dst[i] = uint64(max(int64(x), int64(last[i])))
+		}
+		return
 	}
-	least, most, n := int64(r.numbers(columnMin)[i]), int64(r.numbers(columnMax)[i]), int64(r.counts[i])
-	switch which {
-	case 0:
-		return uint64(n * (first + last) / 2)
-	case 1:
-		return uint64(n * (least + most) / 2)
+	least, most, counts := r.numbers(columnMin)[:len(dst)], r.numbers(columnMax)[:len(dst)], r.counts[:len(dst)]
+	for i, n := range counts {
+		switch which {
+		case 0:
+			dst[i] = uint64(int64(n*(first[i]+last[i])) / 2)
+		case 1:
+			dst[i] = uint64(int64(n*(least[i]+most[i])) / 2)
+		default:
+			dst[i] = uint64(int64(n*(first[i]+last[i]+least[i]+most[i])) / 4)
+		}
 	}
-	return uint64(n * (first + last + least + most) / 4)
 }
 
 // predict is the bits that a column most likely has, given those before it. It is part
 // of the format, so it must give the same ones everywhere: it adds nothing to a
 // product, which some processors round once and others twice, and returns no NaN that
 // arithmetic made, since they differ too.
-func (r *rolled) predict(c, i int) uint64 {
-	value := 0.0
-	first, last, n := r.floats[columnFirst][i], r.floats[columnLast][i], float64(r.counts[i])
+func (r *rolled) predict(c int, dst []uint64) {
+	first, last := r.floats[columnFirst][:len(dst)], r.floats[columnLast][:len(dst)]
 	switch c {
-	case columnLast:
-		if i > 0 {
-			value = r.floats[columnLast][i-1]
+	case columnLast, columnFirst: // the last of the bucket before
+		before := math.Float64bits(last[0])
+		if c == columnLast {
+			before = 0
 		}
-	case columnFirst:
-		value = r.floats[columnLast][max(i-1, 0)]
+		for i, x := range last {
+			dst[i], before = before, math.Float64bits(x)
+		}
 	case columnMin:
-		value = first
-		if last < first {
-			value = last
+		for i, value := range first {
+			if last[i] < value {
+				value = last[i]
+			}
+			dst[i] = math.Float64bits(value)
 		}
 	case columnMax:
-		value = first
-		if last > first {
-			value = last
+		for i, value := range first {
+			if last[i] > value {
+				value = last[i]
+			}
+			dst[i] = math.Float64bits(value)
 		}
 	case columnSum: // of samples that lie evenly between the first and the last
-		value = n * ((first + last) / 2)
-		if math.IsNaN(value) {
-			value = first
+		for i, x := range first {
+			value := float64(r.counts[i]) * ((x + last[i]) / 2)
+			if math.IsNaN(value) {
+				value = x
+			}
+			dst[i] = math.Float64bits(value)
 		}
 	case columnM2: // of samples that lie evenly between the least and the largest
-		d := r.floats[columnMax][i] - r.floats[columnMin][i]
-		if n >= 2 {
-			value = d * d * (n * (n + 1) / (12 * (n - 1)))
+		least, most := r.floats[columnMin][:len(dst)], r.floats[columnMax][:len(dst)]
+		for i := range dst {
+			n, d, value := float64(r.counts[i]), most[i]-least[i], 0.0
+			if n >= 2 {
+				value = d * d * (n * (n + 1) / (12 * (n - 1)))
+			}
+			if math.IsNaN(value) {
+				value = 0
+			}
+			dst[i] = math.Float64bits(value)
 		}
-		if math.IsNaN(value) {
-			value = 0
-		}
+	default:
+		clear(dst)
 	}
-	return math.Float64bits(value)
-}
-
-func (r *rolled) allPredicted(c int) bool {
-	for i, v := range r.floats[c] {
-		if math.Float64bits(v) != r.predict(c, i) {
-			return false
-		}
-	}
-	return true
 }
 
 // appendFloats writes a float column.
 func (e *Encoder) appendFloats(dst []byte, c int, scaled bool) []byte {
 	r := &e.rolled
-	if r.allPredicted(c) {
+	xs, predicted := e.scratch(len(r.counts))
+	r.predict(c, predicted)
+	for i, v := range r.floats[c] {
+		xs[i] = math.Float64bits(v)
+	}
+	if slices.Equal(xs, predicted) {
 		return append(dst, floatsPredicted)
 	}
 	if scaled && c < scaledColumns {
 		return e.appendGuessed(append(dst, floatsScaled), c)
 	}
 	start := len(dst)
-	dst = e.appendDistance(append(dst, floatsDistance), c)
+	dst = e.appendDistance(append(dst, floatsDistance), xs, predicted)
 	middle := len(dst)
-	xs, _ := e.scratch(len(r.counts))
 	before := uint64(0)
 	for i, v := range r.floats[c] {
 		x := math.Float64bits(v)
@@ -256,21 +277,20 @@ func (e *Encoder) appendFloats(dst []byte, c int, scaled bool) []byte {
 	return dst
 }
 
-// appendDistance writes the bits less those of the prediction, without the low bits
-// that are zero everywhere.
-func (e *Encoder) appendDistance(dst []byte, c int) []byte {
-	r := &e.rolled
-	xs, _ := e.scratch(len(r.counts))
-	for i, v := range r.floats[c] {
-		xs[i] = math.Float64bits(v)
-	}
-	shift := lowZeros(xs)
+// appendDistance writes bits less those that are predicted, without the low ones that
+// are zero everywhere. What is in xs is lost.
+func (e *Encoder) appendDistance(dst []byte, xs, predicted []uint64) []byte {
+	shift, form := lowZeros(xs), len(dst)-1
 	dst = append(dst, byte(shift))
 	for i, x := range xs {
-		xs[i] = x>>shift - r.predict(c, i)>>shift
+		xs[i] = x>>shift - rounded(predicted[i], shift)
 	}
-	return appendPacked(dst, xs)
+	return e.appendNumbers(dst, form, xs)
 }
+
+// rounded is bits without the lowest ones, rounded to the nearest as those of a column
+// that has zeros there are likely to be.
+func rounded(x uint64, shift int) uint64 { return (x + 1<<shift>>1) >> shift }
 
 // appendGuessed writes a column as whole numbers.
 func (e *Encoder) appendGuessed(dst []byte, c int) []byte {
@@ -279,37 +299,50 @@ func (e *Encoder) appendGuessed(dst []byte, c int) []byte {
 	xs, ys := e.scratch(len(r.counts))
 	if c == columnLast {
 		copy(xs, d.numbers)
-		return d.appendExceptions(appendInts(dst, xs), r.floats[c])
+		return d.appendExceptions(e.appendInts(dst, xs), r.floats[c])
 	}
-	which := r.bestGuess(c)
-	if guesses(c) > 1 {
-		dst = append(dst, byte(which))
-	}
+	which, form := r.bestGuess(c, xs), len(dst)-1
+	dst = append(dst, byte(which))
+	r.guess(c, which, xs)
 	for i, x := range d.numbers {
-		xs[i] = x - r.guess(c, i, which)
+		xs[i] = x - xs[i]
 	}
-	dst = appendPacked(dst, xs)
+	if c == columnFirst { // whose first number has none before it, and would be far from the others
+		dst = binary.AppendUvarint(dst, zigzag(xs[0]))
+		xs = xs[1:]
+	}
+	dst = e.appendNumbers(dst, form, xs)
 	if c != columnSum {
 		return d.appendExceptions(dst, r.floats[c])
 	}
 	for i, v := range r.floats[c] {
 		ys[i] = math.Float64bits(v) - math.Float64bits(fraction(int64(d.numbers[i]), d.scale))
 	}
-	return appendInts(dst, ys)
+	return e.appendInts(dst, ys)
 }
 
-// bestGuess is the one that leaves the numbers of a column closest together.
-func (r *rolled) bestGuess(c int) int {
-	best, closest := 0, uint64(math.MaxUint64)
+// bestGuess is the one that leaves the numbers of a column closest together, on average.
+// xs is scratch.
+func (r *rolled) bestGuess(c int, xs []uint64) int {
+	best, closest := 0, math.MaxFloat64
 	for which := range guesses(c) {
-		low, high := int64(math.MaxInt64), int64(math.MinInt64)
-		for i, x := range r.numbers(c) {
-			off := int64(x - r.guess(c, i, which))
-			low, high = min(low, off), max(high, off)
-		}
-		if spread := uint64(high) - uint64(low); spread < closest {
-			best, closest = which, spread
+		r.guess(c, which, xs)
+		if off := deviation(r.numbers(c), xs); off < closest {
+			best, closest = which, off
 		}
 	}
 	return best
+}
+
+// deviation is how far differences are from their mean, in sum.
+func deviation(xs, ys []uint64) (sum float64) {
+	mean := 0.0
+	for i, x := range xs {
+		mean += float64(int64(x - ys[i]))
+	}
+	mean /= float64(len(xs))
+	for i, x := range xs {
+		sum += math.Abs(float64(int64(x-ys[i])) - mean)
+	}
+	return sum
 }

@@ -61,15 +61,17 @@ func (d *Decoder) ints(xs []uint64) {
 		}
 		return
 	}
+	inRice := form&coded != 0
+	form &^= coded
 	order := int(form) - intsPacked
-	if form > intsSecond || len(xs) <= order {
+	if order < 0 || form > intsSecond || len(xs) <= order {
 		d.fail("an unknown form of integers")
 		return
 	}
 	for i := range order {
 		xs[i] = d.varint()
 	}
-	d.packed(xs[order:])
+	d.column(xs[order:], inRice)
 	for i := order - 1; i >= 0; i-- {
 		x := xs[i]
 		for j := i + 1; j < len(xs); j++ {
@@ -84,18 +86,21 @@ func (d *Decoder) floats(c, scale int) {
 	r := &d.rolled
 	scaled := scale != scaleRaw && c < scaledColumns
 	form := d.byte()
-	switch {
+	inRice := form&coded != 0
+	if inRice && form != floatsScaled|coded && form != floatsDistance|coded {
+		d.fail("an unknown form of floats")
+		return
+	}
+	switch form &^= coded; {
 	case form == floatsPredicted:
-		for i := range r.floats[c] {
-			r.floats[c][i] = math.Float64frombits(r.predict(c, i))
-		}
+		d.predicted(c)
 		if scaled {
 			r.decimals[c].force(r.floats[c], scale)
 		}
 	case form == floatsScaled && scaled:
-		d.guessed(c, scale)
+		d.guessed(c, scale, inRice)
 	case form == floatsDistance && !scaled:
-		d.distance(c)
+		d.distance(c, inRice)
 	case form == floatsXOR && !scaled:
 		d.xor(r.floats[c])
 	case form == floatsRaw && !scaled:
@@ -106,7 +111,7 @@ func (d *Decoder) floats(c, scale int) {
 }
 
 // guessed is the inverse of appendGuessed.
-func (d *Decoder) guessed(c, scale int) {
+func (d *Decoder) guessed(c, scale int, inRice bool) {
 	r := &d.rolled
 	n := len(r.counts)
 	r.decimals[c].numbers = sized(r.decimals[c].numbers, n)
@@ -114,17 +119,21 @@ func (d *Decoder) guessed(c, scale int) {
 	if c == columnLast {
 		d.ints(numbers)
 	} else {
-		which := 0
-		if guesses(c) > 1 {
-			which = int(d.byte())
-		}
+		which := int(d.byte())
 		if which >= guesses(c) {
 			d.fail("an unknown guess")
 			return
 		}
-		d.packed(numbers)
-		for i := range numbers {
-			numbers[i] += r.guess(c, i, which)
+		rest := numbers
+		if c == columnFirst {
+			numbers[0] = d.varint()
+			rest = rest[1:]
+		}
+		d.column(rest, inRice)
+		d.long = sized(d.long, n)
+		r.guess(c, which, d.long)
+		for i, x := range d.long {
+			numbers[i] += x
 		}
 	}
 	unfill(r.floats[c], numbers, scale)
@@ -140,7 +149,7 @@ func (d *Decoder) guessed(c, scale int) {
 }
 
 // distance is the inverse of appendDistance.
-func (d *Decoder) distance(c int) {
+func (d *Decoder) distance(c int, inRice bool) {
 	r := &d.rolled
 	shift := int(d.byte())
 	if shift > 63 {
@@ -148,9 +157,33 @@ func (d *Decoder) distance(c int) {
 		return
 	}
 	d.long = sized(d.long, len(r.counts))
-	d.packed(d.long)
+	d.column(d.long, inRice)
+	if c == columnLast { // each is predicted from the one before
+		before := uint64(0)
+		for i, x := range d.long {
+			before = (x + rounded(before, shift)) << shift
+			r.floats[c][i] = math.Float64frombits(before)
+		}
+		return
+	}
+	d.expected = sized(d.expected, len(r.counts))
+	r.predict(c, d.expected)
 	for i, x := range d.long {
-		r.floats[c][i] = math.Float64frombits((x + r.predict(c, i)>>shift) << shift)
+		r.floats[c][i] = math.Float64frombits((x + rounded(d.expected[i], shift)) << shift)
+	}
+}
+
+// predicted fills a column with what it is predicted to be.
+func (d *Decoder) predicted(c int) {
+	r := &d.rolled
+	if c == columnLast {
+		clear(r.floats[c]) // 0, and so on from there
+		return
+	}
+	d.long = sized(d.long, len(r.counts))
+	r.predict(c, d.long)
+	for i, x := range d.long {
+		r.floats[c][i] = math.Float64frombits(x)
 	}
 }
 

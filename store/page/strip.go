@@ -23,6 +23,7 @@ const (
 type Encoder struct {
 	strip   []byte
 	xs, ys  []uint64
+	packing []uint64
 	decimal decimal
 	times   []int64
 	values  []float64
@@ -126,6 +127,7 @@ type Decoder struct {
 	numbers      [blockLength]uint64
 	long         []uint64
 	stale        []uint64
+	expected     []uint64
 	sampleTimes  []int64
 	sampleValues []float64
 	rolled       rolled
