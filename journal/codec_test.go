@@ -119,7 +119,7 @@ func encode(t interface{ Fatal(...any) }, at time.Time, parts ...[]*Part) []byte
 	}
 	message := b.message(at)
 	for partition := range parts {
-		if _, want, err := openMessage(message, partition); err != nil || !bytes.Equal(want, b.of(partition, message)) {
+		if opened, err := openMessage(message); err != nil || !bytes.Equal(opened.of(partition), b.of(partition, message)) {
 			t.Fatal("readers are offered something else than the message holds", err)
 		}
 	}
@@ -128,12 +128,12 @@ func encode(t interface{ Fatal(...any) }, at time.Time, parts ...[]*Part) []byte
 
 // decode is what a partition finds in a message.
 func decode(message []byte, partition int) (at time.Time, parts []Part, err error) {
-	at, encoded, err := openMessage(message, partition)
+	opened, err := openMessage(message)
 	if err != nil {
-		return at, nil, err
+		return opened.at, nil, err
 	}
-	parts, err = decodeParts(encoded)
-	return at, parts, err
+	parts, err = decodeParts(opened.of(partition))
+	return opened.at, parts, err
 }
 
 func decodeParts(encoded []byte) (parts []Part, err error) {

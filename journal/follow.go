@@ -39,7 +39,8 @@ var errRestart = errors.New("reading starts over")
 // handError carries an error of the receiver out of the follower unchanged.
 type handError struct{ error }
 
-// follower reads the stream to its end for one partition, each message once.
+// follower reads the stream to its end, each message once, for one reader or for several
+// that began together.
 //
 // The server's consumer is only a pump, and may die at any time: with the
 // connection, the server, or because it delivered too much for the client. What
@@ -48,12 +49,11 @@ type handError struct{ error }
 // too early means that some were lost on the way, so a new consumer starts at
 // next. If its first message is too early as well, they are not in the stream.
 type follower struct {
-	streams   *stream
-	logger    *slog.Logger
-	partition int
-	next      uint64
-	hand      func(Message) error
-	attach    func() // from here on messages come another way too, see Reader
+	streams *stream
+	logger  *slog.Logger
+	next    uint64
+	hand    func(Message, frame) error // the message but for what is encoded, which is in the frame
+	attach  func()                     // from here on messages come another way too, see Reader
 }
 
 // run reads to the end. It fails when ctx ends, the stream ends before next, or
@@ -79,7 +79,7 @@ func (f *follower) run(ctx context.Context) error {
 		if wait == maxRetryWait {
 			level = slog.LevelWarn
 		}
-		f.logger.Log(ctx, level, "journal reader starts over", "partition", f.partition, "next", f.next, "error", err)
+		f.logger.Log(ctx, level, "journal reader starts over", "next", f.next, "error", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -171,7 +171,7 @@ func (f *follower) skipTo(sequence uint64) error {
 	return f.give(Message{
 		Sequence: sequence - 1,
 		Err:      fmt.Errorf("%w: %d to %d of stream %s", ErrMissing, from, sequence-1, streamName),
-	})
+	}, frame{})
 }
 
 // deliver hands one message on; fresh tells that it is the consumer's first.
@@ -191,15 +191,16 @@ func (f *follower) deliver(message jetstream.Msg, fresh bool) error {
 		return err
 	}
 	f.next++
-	at, encoded, err := openMessage(message.Data(), f.partition)
+	opened, err := openMessage(message.Data())
+	at := opened.at
 	if err != nil { // its own time may be what is damaged
 		at = about.Timestamp
 	}
-	return f.give(Message{Sequence: sequence, Time: at, Err: err, encoded: encoded})
+	return f.give(Message{Sequence: sequence, Time: at, Err: err}, opened)
 }
 
-func (f *follower) give(message Message) error {
-	if err := f.hand(message); err != nil {
+func (f *follower) give(message Message, opened frame) error {
+	if err := f.hand(message, opened); err != nil {
 		return handError{err}
 	}
 	return nil

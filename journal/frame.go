@@ -48,33 +48,64 @@ func appendTrailer(message []byte) []byte {
 	return binary.LittleEndian.AppendUint32(message, crc32.Checksum(message, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// openMessage checks a message and returns its time and what it holds for a
-// partition, which may be nothing.
-func openMessage(message []byte, partition int) (at time.Time, parts []byte, err error) {
+// frame is a message that was checked.
+type frame struct {
+	at    time.Time
+	table []byte // of the partitions it brings something to
+	body  []byte // their parts
+}
+
+// openMessage checks a message.
+func openMessage(message []byte) (frame, error) {
 	if err := checkFrame(message); err != nil {
-		return time.Time{}, nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return frame{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	at = time.UnixMilli(int64(binary.LittleEndian.Uint64(message[len(magic):])))
-	entries := int(binary.LittleEndian.Uint16(message[headerBytes-2:]))
-	table, body := message[headerBytes:headerBytes+entries*entryBytes], message[headerBytes+entries*entryBytes:len(message)-trailerBytes]
-	previous := -1
-	for ; len(table) > 0; table = table[entryBytes:] {
-		of, length := int(binary.LittleEndian.Uint16(table)), uint64(binary.LittleEndian.Uint32(table[2:]))
-		if of <= previous {
-			return time.Time{}, nil, fmt.Errorf("%w: partition %d stands behind partition %d", ErrCorrupt, of, previous)
-		}
-		if length > uint64(len(body)) {
-			return time.Time{}, nil, fmt.Errorf("%w: %d bytes of partition %d, %d are left", ErrCorrupt, length, of, len(body))
-		}
-		if of == partition {
-			parts = body[:length]
-		}
-		body, previous = body[length:], of
+	begin := headerBytes + int(binary.LittleEndian.Uint16(message[headerBytes-2:]))*entryBytes
+	f := frame{
+		at:    time.UnixMilli(int64(binary.LittleEndian.Uint64(message[len(magic):]))),
+		table: message[headerBytes:begin], body: message[begin : len(message)-trailerBytes],
 	}
-	if len(body) > 0 {
-		return time.Time{}, nil, fmt.Errorf("%w: %d bytes are of no partition", ErrCorrupt, len(body))
+	if err := f.check(); err != nil {
+		return frame{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return at, parts, nil
+	return f, nil
+}
+
+// entry is the first one of a table.
+func entry(table []byte) region {
+	return region{int(binary.LittleEndian.Uint16(table)), int(binary.LittleEndian.Uint32(table[2:]))}
+}
+
+// check makes sure that the table and the body are of the same parts.
+func (f frame) check() error {
+	left, previous := len(f.body), -1
+	for table := f.table; len(table) > 0; table = table[entryBytes:] {
+		r := entry(table)
+		if r.partition <= previous {
+			return fmt.Errorf("partition %d stands behind partition %d", r.partition, previous)
+		}
+		if uint(r.bytes) > uint(left) {
+			return fmt.Errorf("%d bytes of partition %d, %d are left", r.bytes, r.partition, left)
+		}
+		left, previous = left-r.bytes, r.partition
+	}
+	if left > 0 {
+		return fmt.Errorf("%d bytes are of no partition", left)
+	}
+	return nil
+}
+
+// of is what the message holds for a partition, which may be nothing.
+func (f frame) of(partition int) []byte {
+	body := f.body
+	for table := f.table; len(table) > 0; table = table[entryBytes:] {
+		r := entry(table)
+		if r.partition == partition {
+			return body[:r.bytes]
+		}
+		body = body[r.bytes:]
+	}
+	return nil
 }
 
 // checkFrame finds out whether a message is one, whole and undamaged.

@@ -252,6 +252,11 @@ func (j *Journal) Bounds(ctx context.Context) (first, last uint64, err error) {
 func (j *Journal) Read(ctx context.Context, partition int, from uint64, visit func(Message) error) error {
 	r := j.Reader(partition, from)
 	defer r.Close()
+	return r.Each(ctx, visit)
+}
+
+// Each is Journal.Read for a Reader that there is. Owner only.
+func (r *Reader) Each(ctx context.Context, visit func(Message) error) error {
 	for {
 		m, ok, err := r.Next()
 		if err == nil && ok {

@@ -57,9 +57,9 @@ type Reader struct {
 	ended func() bool // unhooks what the journal's end calls
 	link  func() bool // unhooks what a new connection calls; the follower's, then Close's
 
-	ctx    context.Context // of the follower
+	ctx    context.Context // ends with the reader
 	cancel context.CancelFunc
-	work   sync.WaitGroup // the follower
+	work   sync.WaitGroup // the follower's, as long as it has to do with this reader
 	ready  chan struct{}  // closed: always receives
 
 	// The owner's.
@@ -78,6 +78,18 @@ func (j *Journal) Reader(partition int, from uint64) *Reader {
 	r.ended = context.AfterFunc(j.ended, func() { r.fail(ErrClosed) })
 	j.readers.join(r)
 	return r
+}
+
+// Readers returns a reader of each partition, of partition i from sequence from[i] on.
+// What the stream holds they get from one follower, at the pace of the slowest: each
+// message is read and checked once and not once a partition.
+func (j *Journal) Readers(from []uint64) []*Reader {
+	readers := make([]*Reader, len(from))
+	for i := range from {
+		readers[i] = j.Reader(i, from[i])
+	}
+	j.follow(readers)
+	return readers
 }
 
 // Close ends the reader. Owner only, once.
@@ -162,22 +174,7 @@ func (r *Reader) follow() error {
 	if failed := r.failed.Load(); failed != nil {
 		return *failed
 	}
-	f := &follower{
-		streams: r.journal.stream, logger: r.journal.config.Logger, partition: r.partition, next: r.next,
-		hand: func(m Message) error { return r.replay.Put(r.ctx, m) }, attach: r.attach,
-	}
-	r.following.Store(true)
-	r.work.Go(func() {
-		err := f.run(r.ctx)
-		if r.journal.ended.Err() != nil {
-			err = ErrClosed
-		}
-		if err != nil {
-			r.fail(err)
-		}
-		r.following.Store(false)
-		r.bell.Ring()
-	})
+	r.journal.follow([]*Reader{r})
 	return nil
 }
 

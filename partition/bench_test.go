@@ -45,7 +45,7 @@ func BenchmarkWriters(b *testing.B) {
 				}
 			}
 			r.append(parts)
-			must(b, r.set.Settle(b.Context()))
+			settle(b, r.set)
 			r.stop() // from here on the loops are the benchmark's
 			start := time.Now().UnixMilli()
 			before := processorTime()

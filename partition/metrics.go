@@ -64,9 +64,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		for reason, n := range p.Counts.ByReason() {
 			aligned[reason] += float64(n)
 		}
-		written.Sealed += p.Written.Sealed
-		written.Rolled += p.Written.Rolled
-		written.Merged += p.Written.Merged
+		written.Add(p.Written)
 		for i, t := range p.Tiers {
 			tiers[i].bytes += float64(t.Bytes)
 			tiers[i].files += float64(t.Files)

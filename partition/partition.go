@@ -103,7 +103,7 @@ type Stats struct {
 }
 
 // Open prepares a partition: it checks that store and journal belong together
-// and knows all series of the directory. Run starts the work.
+// and knows all series of the directory. Set.Run starts the work.
 func Open(ctx context.Context, config Config) (*Partition, error) {
 	p := &Partition{
 		config:    config,
@@ -137,11 +137,10 @@ func Open(ctx context.Context, config Config) (*Partition, error) {
 	return p, nil
 }
 
-// Run does the partition's work until ctx ends or the disk fails. It returns nil
-// at the end of ctx.
-func (p *Partition) Run(ctx context.Context) error {
+// run does the partition's work until ctx ends or the disk fails. It returns nil
+// at the end of ctx. The reader begins behind what is applied.
+func (p *Partition) run(ctx context.Context, reader *journal.Reader) error {
 	defer close(p.stopped)
-	reader := p.config.Journal.Reader(p.config.Number, p.applied+1)
 	defer reader.Close()
 	if err := p.loop(ctx, reader); err != nil {
 		return fmt.Errorf("%s: %w", p.id, err)
@@ -239,13 +238,19 @@ func (p *Partition) damaged(sequence uint64, err error) {
 		"sequence", sequence, "error", err)
 }
 
-func (p *Partition) reachedTarget() {
-	if p.applied < p.target {
-		return
-	}
+// replaying tells whether the loop has not yet applied what the journal held at the
+// start. Any goroutine.
+func (p *Partition) replaying() bool {
 	select {
 	case <-p.ready:
+		return false
 	default:
+		return true
+	}
+}
+
+func (p *Partition) reachedTarget() {
+	if p.applied >= p.target && p.replaying() {
 		p.snapshot()
 		close(p.ready)
 	}

@@ -149,7 +149,7 @@ func (r *rig) append(parts []*journal.Part) {
 // sums is what every series has added up to at the finest tier.
 func (r *rig) sums() map[string]float64 {
 	r.t.Helper()
-	must(r.t, r.set.Settle(r.t.Context()))
+	settle(r.t, r.set)
 	ids, err := r.directory.Select()
 	must(r.t, err)
 	sums := make(map[string]float64)
@@ -225,7 +225,7 @@ func TestIdlePartitionsDoNotKeepTheJournal(t *testing.T) {
 	for i := range byte(3) {
 		r.append(r.request(i+1, start+int64(i), map[string]float64{"a": 1})) // one partition's alone
 	}
-	must(t, r.set.Settle(t.Context()))
+	settle(t, r.set)
 	r.stop()
 	later := time.Now().Add(2 * time.Hour)
 	for _, p := range r.set.partitions {
@@ -337,5 +337,14 @@ func TestRetries(t *testing.T) {
 	r.passed(30*minute, 121)
 	if len(r.times) != 0 {
 		t.Errorf("%d hashes are kept for ever", len(r.times))
+	}
+}
+
+// settle waits until all that is acknowledged can be read.
+func settle(t testing.TB, s *Set) {
+	t.Helper()
+	missing, err := s.Settle(t.Context())
+	if err != nil || missing != "" {
+		t.Fatal(missing, err)
 	}
 }

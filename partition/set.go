@@ -3,6 +3,7 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -31,10 +32,15 @@ func NewSet(partitions []*Partition, tiers []store.Tier) *Set {
 // Run runs all partitions until ctx ends. A partition whose disk failed stops
 // alone: the others go on, and Err says what happened.
 func (s *Set) Run(ctx context.Context) {
+	from := make([]uint64, len(s.partitions))
+	for i, p := range s.partitions {
+		from[i] = p.applied + 1
+	}
+	readers := s.partitions[0].config.Journal.Readers(from)
 	var wg sync.WaitGroup
-	for _, p := range s.partitions {
+	for i, p := range s.partitions {
 		wg.Go(func() {
-			if err := p.Run(ctx); err != nil {
+			if err := p.run(ctx, readers[i]); err != nil {
 				p.config.Logger.Error("a partition has stopped; nothing more is taken until a restart", "error", err)
 				s.mu.Lock()
 				s.err = errors.Join(s.err, err)
@@ -60,6 +66,16 @@ func (s *Set) Progress() (done, total uint64) {
 		done += p.replay - min(p.target-min(p.position.Load().sequence, p.target), p.replay)
 	}
 	return done, total
+}
+
+// Replaying is an error as long as not everything that the journal held at the start is
+// applied; it says how far that is.
+func (s *Set) Replaying() error {
+	if !slices.ContainsFunc(s.partitions, (*Partition).replaying) {
+		return nil
+	}
+	done, total := s.Progress()
+	return fmt.Errorf("the journal is being replayed (%d %%): points that were not yet in files are missing until then", 100*done/max(total, 1))
 }
 
 // Ready waits until everything the journal held at the start is applied.
@@ -102,14 +118,18 @@ func (p *Partition) Seal(ctx context.Context) error {
 }
 
 // Settle returns when everything this process acknowledged before the call can
-// be read, new series included.
-func (s *Set) Settle(ctx context.Context) error {
+// be read, new series included. It does not wait for what the journal held at the start:
+// while that is replayed, it returns what is missing, for people.
+func (s *Set) Settle(ctx context.Context) (missing string, err error) {
+	if err := s.Replaying(); err != nil {
+		return err.Error(), nil
+	}
 	for _, p := range s.partitions {
 		if err := p.settle(ctx); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // Tiers is at which resolutions Read can answer, finest first, and how far back: not
@@ -152,16 +172,34 @@ func (s *Set) Horizons() []int64 {
 // to] (milliseconds) at a tier, sorted by time, at most one a segment. Series
 // without any are left out. The slice is only valid during the call.
 func (s *Set) Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
-	numbers := make([][]uint32, len(s.partitions))
-	for _, id := range ids {
-		numbers[id.Partition()] = append(numbers[id.Partition()], id.Number())
-	}
-	for i, p := range s.partitions {
-		if err := p.read(ctx, numbers[i], tier, from, to, visit); err != nil {
+	for i, numbers := range s.numbers(ids) {
+		if err := s.partitions[i].read(ctx, numbers, tier, from, to, visit); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Samples is Read at the finest tier, but series that have nothing but samples there, at
+// most one a segment, are shown to visit as their times and values, of which
+// bucket.StaleNaN is a staleness marker. That is much faster. Buckets of the others are for otherwise.
+func (s *Set) Samples(ctx context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
+	otherwise func(series.ID, []bucket.Bucket) error) error {
+	for i, numbers := range s.numbers(ids) {
+		if err := s.partitions[i].samples(ctx, numbers, from, to, visit, otherwise); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// numbers divides series by partition.
+func (s *Set) numbers(ids []series.ID) [][]uint32 {
+	numbers := make([][]uint32, len(s.partitions))
+	for _, id := range ids {
+		numbers[id.Partition()] = append(numbers[id.Partition()], id.Number())
+	}
+	return numbers
 }
 
 // Stats is a snapshot of every partition: positions and HeadBuckets of now, the rest at most a

@@ -99,9 +99,42 @@ const viewSeries = 1024
 // read calls visit for the series that have buckets at the tier in [from, to].
 func (p *Partition) read(ctx context.Context, numbers []uint32, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
 	var buckets []bucket.Bucket
-	for len(numbers) > 0 {
-		chunk := numbers[:min(len(numbers), viewSeries)]
-		numbers = numbers[len(chunk):]
+	return p.each(ctx, numbers, func(v *store.View, number uint32) (err error) {
+		if buckets, err = v.Read(number, tier, from, to, buckets[:0]); err != nil || len(buckets) == 0 {
+			return err
+		}
+		return visit(series.NewID(p.config.Number, number), buckets)
+	})
+}
+
+// samples is read at the finest tier, where series that have nothing but samples
+// are shown as these.
+func (p *Partition) samples(ctx context.Context, numbers []uint32, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
+	otherwise func(series.ID, []bucket.Bucket) error) error {
+	var (
+		times   []int64
+		values  []float64
+		buckets []bucket.Bucket
+	)
+	return p.each(ctx, numbers, func(v *store.View, number uint32) (err error) {
+		var ok bool
+		if times, values, ok, err = v.Samples(number, from, to, times[:0], values[:0]); err != nil || ok && len(times) == 0 {
+			return err
+		}
+		id := series.NewID(p.config.Number, number)
+		if ok {
+			return visit(id, times, values)
+		}
+		if buckets, err = v.Read(number, 0, from, to, buckets[:0]); err != nil || len(buckets) == 0 {
+			return err
+		}
+		return otherwise(id, buckets)
+	})
+}
+
+// each calls visit for series, with a view that has them.
+func (p *Partition) each(ctx context.Context, numbers []uint32, visit func(*store.View, uint32) error) error {
+	for chunk := range slices.Chunk(numbers, viewSeries) {
 		v, err := p.view(ctx, chunk)
 		if err != nil {
 			return err
@@ -110,13 +143,7 @@ func (p *Partition) read(ctx context.Context, numbers []uint32, tier int, from, 
 			if err = ctx.Err(); err != nil {
 				break
 			}
-			if buckets, err = v.Read(number, tier, from, to, buckets[:0]); err != nil {
-				break
-			}
-			if len(buckets) == 0 {
-				continue
-			}
-			if err = visit(series.NewID(p.config.Number, number), buckets); err != nil {
+			if err = visit(v, number); err != nil {
 				break
 			}
 		}

@@ -77,7 +77,7 @@ func (a *API) newView(r *http.Request) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{planner: a.queryable().planner(), start: start.UnixMilli(), end: end.UnixMilli()}
+	v := &view{planner: a.planner(), start: start.UnixMilli(), end: end.UnixMilli()}
 	v.step = step.Milliseconds()
 	if v.step == 0 {
 		// Both ends may cut a segment, hence two less.

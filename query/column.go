@@ -6,16 +6,14 @@ import (
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql"
 
 	"carillon/bucket"
 	"carillon/series"
 )
 
 // sample is one value at one time (milliseconds) as the engine reads it.
-type sample struct {
-	time  int64
-	value float64
-}
+type sample = promql.FPoint
 
 const sampleBytes = 16
 
@@ -96,9 +94,9 @@ func appendSamples(dst []sample, b *bucket.Bucket, c column, kind series.Kind, r
 	case b.Count == 0:
 	case kind == series.Event && c == edges:
 		seconds := float64(resolution) / 1000
-		dst = append(dst, sample{b.LastTime, b.Sum / seconds})
+		dst = append(dst, sample{T: b.LastTime, F: b.Sum / seconds})
 	case kind == series.Event && c == rises:
-		dst = append(dst, sample{b.LastTime, b.Sum}) // the reader made it the total so far
+		dst = append(dst, sample{T: b.LastTime, F: b.Sum}) // the reader made it the total so far
 	case whole(b):
 		dst = appendWhole(dst, b, c)
 	default:
@@ -123,31 +121,31 @@ func appendWhole(dst []sample, b *bucket.Bucket, c column) []sample {
 		first, last = 1, 1
 	}
 	if b.Count == 2 {
-		dst = append(dst, sample{b.FirstTime, first})
+		dst = append(dst, sample{T: b.FirstTime, F: first})
 	}
-	return append(dst, sample{b.LastTime, last})
+	return append(dst, sample{T: b.LastTime, F: last})
 }
 
 func appendSummary(dst []sample, b *bucket.Bucket, c column, kind series.Kind) []sample {
 	switch c {
 	case sums:
-		return append(dst, sample{b.LastTime, b.Sum})
+		return append(dst, sample{T: b.LastTime, F: b.Sum})
 	case counts:
-		return append(dst, sample{b.LastTime, float64(b.Count)})
+		return append(dst, sample{T: b.LastTime, F: float64(b.Count)})
 	case minima:
-		return append(dst, sample{b.LastTime, b.Min})
+		return append(dst, sample{T: b.LastTime, F: b.Min})
 	case maxima:
-		return append(dst, sample{b.LastTime, b.Max})
+		return append(dst, sample{T: b.LastTime, F: b.Max})
 	case means:
-		return append(dst, sample{b.LastTime, b.Mean()})
+		return append(dst, sample{T: b.LastTime, F: b.Mean()})
 	}
 	if b.FirstTime < b.LastTime {
-		dst = append(dst, sample{b.FirstTime, b.First})
+		dst = append(dst, sample{T: b.FirstTime, F: b.First})
 	}
 	if c == rises && kind == series.Counter {
 		dst = appendResets(dst, b)
 	}
-	return append(dst, sample{b.LastTime, b.Last})
+	return append(dst, sample{T: b.LastTime, F: b.Last})
 }
 
 // appendResets appends what stands between the edges of a counter that was
@@ -164,9 +162,9 @@ func appendResets(dst []sample, b *bucket.Bucket) []sample {
 	middle := b.FirstTime + (b.LastTime-b.FirstTime)/2
 	switch {
 	case b.Last < b.Resets && between >= 1:
-		return append(dst, sample{middle, b.Resets})
+		return append(dst, sample{T: middle, F: b.Resets})
 	case between >= 2 && b.Last >= 0:
-		return append(dst, sample{middle, b.Resets}, sample{middle + 1, 0})
+		return append(dst, sample{T: middle, F: b.Resets}, sample{T: middle + 1, F: 0})
 	}
 	return dst
 }
@@ -178,15 +176,15 @@ func insertStale(dst []sample, from int, time int64) []sample {
 		return dst
 	}
 	at := len(dst)
-	for at > from && dst[at-1].time >= time {
+	for at > from && dst[at-1].T >= time {
 		at--
 	}
-	if at < len(dst) && dst[at].time == time {
+	if at < len(dst) && dst[at].T == time {
 		return dst
 	}
 	dst = append(dst, sample{})
 	copy(dst[at+1:], dst[at:])
-	dst[at] = sample{time, math.Float64frombits(bucket.StaleNaN)}
+	dst[at] = sample{T: time, F: math.Float64frombits(bucket.StaleNaN)}
 	return dst
 }
 
@@ -209,7 +207,7 @@ func scatterScale(count uint64, resolution int64) uint64 {
 func scatter(dst []sample, b *bucket.Bucket, scale uint64, resolution int64) []sample {
 	n := int64((b.Count + scale/2) / scale)
 	if n <= 1 {
-		return append(dst, sample{b.LastTime, b.Mean()})
+		return append(dst, sample{T: b.LastTime, F: b.Mean()})
 	}
 	from, to := b.FirstTime, b.LastTime
 	if to-from < n-1 {
@@ -226,7 +224,7 @@ func scatter(dst []sample, b *bucket.Bucket, scale uint64, resolution int64) []s
 		if i == 2*pairs {
 			value = mean
 		}
-		dst = append(dst, sample{from + (to-from)*i/(n-1), value})
+		dst = append(dst, sample{T: from + (to-from)*i/(n-1), F: value})
 	}
 	return dst
 }

@@ -50,7 +50,11 @@ func (a *API) delete(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.config.Buckets.Settle(r.Context()); err != nil {
+	missing, err := a.config.Buckets.Settle(r.Context())
+	if err == nil && missing != "" { // series that are not known yet, among others
+		err = &failure{unavailable, errors.New(missing)}
+	}
+	if err != nil {
 		return err
 	}
 	ids, err := a.selectAll(sets)

@@ -82,10 +82,10 @@ func (b *both) add(t testing.TB, set labels.Labels, kind series.Kind, samples []
 	t.Helper()
 	appender := b.theirs.Appender(context.Background())
 	for _, s := range samples {
-		if _, err := appender.Append(0, set, s.time, s.value); err != nil {
+		if _, err := appender.Append(0, set, s.T, s.F); err != nil {
 			t.Fatal(err)
 		}
-		b.ours.Add(keyOf(set), kind, s.time, s.value)
+		b.ours.Add(keyOf(set), kind, s.T, s.F)
 	}
 	if err := appender.Commit(); err != nil {
 		t.Fatal(err)
@@ -114,10 +114,10 @@ func scraped(t testing.TB) *both {
 				switch {
 				case instance == 2 && i > 300 && i < 400: // away
 				case instance == 2 && i == 300, instance == 3 && i == 900:
-					samples = append(samples, sample{time, math.Float64frombits(bucket.StaleNaN)})
+					samples = append(samples, sample{T: time, F: math.Float64frombits(bucket.StaleNaN)})
 				case instance == 3 && i > 900: // gone
 				default:
-					samples = append(samples, sample{time, total})
+					samples = append(samples, sample{T: time, F: total})
 				}
 			})
 			b.add(t, labels.FromStrings("__name__", "http_requests_total", "job", "api",
@@ -132,7 +132,7 @@ func scraped(t testing.TB) *both {
 			case instance == 3 && i%131 == 0:
 				value = math.Inf(1)
 			}
-			gauge = append(gauge, sample{time, value})
+			gauge = append(gauge, sample{T: time, F: value})
 		})
 		b.add(t, labels.FromStrings("__name__", "memory.bytes", "job", "node",
 			"instance", fmt.Sprint("host", instance)), series.Gauge, gauge)
@@ -141,7 +141,7 @@ func scraped(t testing.TB) *both {
 			total := 0.0
 			ticks(func(_ int, time int64) {
 				total += float64(random.IntN(5) + len(le))
-				samples = append(samples, sample{time, total})
+				samples = append(samples, sample{T: time, F: total})
 			})
 			b.add(t, labels.FromStrings("__name__", "latency_seconds_bucket",
 				"instance", fmt.Sprint("host", instance), "le", le), series.Counter, samples)

@@ -137,10 +137,15 @@ func (a *API) handle(w http.ResponseWriter, r *http.Request, h handler) (answer,
 	if err := r.ParseForm(); err != nil {
 		return answer{}, &failure{badData, fmt.Errorf("read the form (at most %d bytes): %w", maxFormBytes, err)}
 	}
-	if err := a.config.Buckets.Settle(r.Context()); err != nil {
+	missing, err := a.config.Buckets.Settle(r.Context())
+	if err != nil {
 		return answer{}, err
 	}
-	return h(r)
+	result, err := h(r)
+	if missing != "" {
+		result.warnings = append(result.warnings, missing)
+	}
+	return result, err
 }
 
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -132,7 +132,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{"series", Limits{Series: 4}, "query", url.Values{"query": {`{__name__=~"x."}`}}, 422, "4 series a selector; one of its selectors matches 5"},
 		{"series of buckets", Limits{Series: 4}, "buckets", url.Values{"match[]": {`{__name__=~"x."}`}}, 422, "4 series a selector"},
-		{"samples", Limits{Samples: 100}, "query", url.Values{"query": {"sum_over_time(x0[1h])"}}, 422, "the limit is 100 samples a query"},
+		{"samples", Limits{Samples: 100}, "query", url.Values{"query": {"sum_over_time(x0[1h] @ end())"}}, 422, "the limit is 100 samples a query"},
 		{"bytes", Limits{Bytes: 1000}, "query", url.Values{"query": {"sum_over_time(x0[1h])"}}, 422, "1000 bytes read by one query"},
 		{"bytes of buckets", Limits{Bytes: 1000}, "buckets", url.Values{"match[]": {"x0"}}, 422, "1000 bytes read by one query"},
 		{"bytes of the spread", Limits{Bytes: 1000}, "query", url.Values{"query": {"stddev_over_time(x0[1h])"}}, 422, "1000 bytes read by one query"},

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/prometheus/prometheus/util/annotations"
 
 	"carillon/bucket"
 )
@@ -48,9 +49,9 @@ func (it *sampleIterator) Next() chunkenc.ValueType {
 
 func (it *sampleIterator) Seek(time milliseconds) chunkenc.ValueType {
 	it.at = max(it.at, 0)
-	if it.at < len(it.samples) && it.samples[it.at].time < time {
+	if it.at < len(it.samples) && it.samples[it.at].T < time {
 		rest := it.samples[it.at:]
-		it.at += sort.Search(len(rest), func(i int) bool { return rest[i].time >= time })
+		it.at += sort.Search(len(rest), func(i int) bool { return rest[i].T >= time })
 	}
 	return it.here()
 }
@@ -64,10 +65,10 @@ func (it *sampleIterator) here() chunkenc.ValueType {
 
 func (it *sampleIterator) At() (int64, float64) {
 	s := it.samples[it.at]
-	return s.time, s.value
+	return s.T, s.F
 }
 
-func (it *sampleIterator) AtT() int64 { return it.samples[it.at].time }
+func (it *sampleIterator) AtT() int64 { return it.samples[it.at].T }
 
 // scattered is a series in the spread column: it keeps buckets, and makes their
 // samples only when it is walked over.
@@ -165,12 +166,15 @@ func (floatsOnly) Err() error  { return nil }
 type listSet struct {
 	storage.SeriesSet // an empty one: it has the methods that never differ
 	series            []storage.Series
+	notes             annotations.Annotations
 	next              int
 }
 
-func newListSet(series []storage.Series) *listSet {
-	return &listSet{SeriesSet: storage.EmptySeriesSet(), series: series}
+func newListSet(series []storage.Series, notes annotations.Annotations) *listSet {
+	return &listSet{SeriesSet: storage.EmptySeriesSet(), series: series, notes: notes}
 }
+
+func (s *listSet) Warnings() annotations.Annotations { return s.notes }
 
 func (s *listSet) Next() bool {
 	s.next++

@@ -43,7 +43,7 @@ func TestIterators(t *testing.T) {
 		s := r.series(labels.EmptyLabels())
 		all := walkAll(t, s)
 		for i, sample := range all {
-			if i > 0 && sample.time <= all[i-1].time {
+			if i > 0 && sample.T <= all[i-1].T {
 				t.Fatalf("times do not rise: %v", all)
 			}
 		}
@@ -53,14 +53,14 @@ func TestIterators(t *testing.T) {
 			from := 0
 			for range 5 {
 				target := rapid.Int64Range(-1, 9*resolution).Draw(t, "seek")
-				want := from + slices.IndexFunc(all[from:], func(s sample) bool { return s.time >= target })
+				want := from + slices.IndexFunc(all[from:], func(s sample) bool { return s.T >= target })
 				if want < from { // nothing so late
 					if it.Seek(target) != chunkenc.ValNone || it.Next() != chunkenc.ValNone {
 						t.Fatalf("seek %d past the end found something in %v", target, all)
 					}
 					break
 				}
-				if it.Seek(target) != chunkenc.ValFloat || it.AtT() != all[want].time {
+				if it.Seek(target) != chunkenc.ValFloat || it.AtT() != all[want].T {
 					t.Fatalf("seek %d from %d in %v: at %d", target, from, all, it.AtT())
 				}
 				from = want
@@ -74,7 +74,7 @@ func walkAll(t *rapid.T, s storage.Series) []sample {
 	it := s.Iterator(nil)
 	for it.Next() == chunkenc.ValFloat {
 		time, value := it.At()
-		all = append(all, sample{time, value})
+		all = append(all, sample{T: time, F: value})
 	}
 	if it.Next() != chunkenc.ValNone || it.Err() != nil {
 		t.Fatal("the end is not the end")
@@ -97,10 +97,10 @@ func TestRises(t *testing.T) {
 			b.Merge(series.Counter, &one)
 		}
 		samples := appendSamples(nil, &b, rises, series.Counter, 1<<20)
-		increase := samples[len(samples)-1].value - samples[0].value
+		increase := samples[len(samples)-1].F - samples[0].F
 		for i := 1; i < len(samples); i++ {
-			if samples[i].value < samples[i-1].value {
-				increase += samples[i-1].value
+			if samples[i].F < samples[i-1].F {
+				increase += samples[i-1].F
 			}
 		}
 		if increase != b.Increase() {

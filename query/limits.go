@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -66,13 +67,16 @@ func (l Limits) checkSeries(n int) error {
 	}
 }
 
-// budget counts the bytes that one query reads. One goroutine owns it.
-type budget struct{ left, limit int64 }
+// budget counts the bytes that one query reads. Any goroutine may take of it.
+type budget struct {
+	taken atomic.Int64
+	limit int64
+}
 
-func (l Limits) budget() *budget { return &budget{left: l.Bytes, limit: l.Bytes} }
+func (l Limits) budget() *budget { return &budget{limit: l.Bytes} }
 
 func (b *budget) take(bytes int64) error {
-	if b.left -= bytes; b.left >= 0 {
+	if b.taken.Add(bytes) <= b.limit {
 		return nil
 	}
 	return &limitError{

@@ -121,7 +121,7 @@ func (p *planner) lookback(expr parser.Expr, start, end, step int64) time.Durati
 func (p *planner) lookbackOnce(expr parser.Expr, start, end, step int64, back time.Duration) time.Duration {
 	parser.Inspect(expr, func(node parser.Node, path []parser.Node) error {
 		selector, ok := node.(*parser.VectorSelector)
-		if !ok || insideRange(path) {
+		if !ok || insideRange(path) || isWindow(selector) {
 			return nil
 		}
 		s := instantSelection(selector, path, start, end, step)

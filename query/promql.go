@@ -157,9 +157,9 @@ func (a *API) prepare(ctx context.Context, q question) (promql.Query, error) {
 	}
 	options := promql.NewPrometheusQueryOpts(false, q.lookback)
 	if q.step == 0 {
-		return a.engine.NewInstantQuery(ctx, a.queryable(), options, q.text, q.start)
+		return a.engine.NewInstantQuery(ctx, a.queryable(q), options, q.text, q.start)
 	}
-	return a.engine.NewRangeQuery(ctx, a.queryable(), options, q.text, q.start, q.end, q.step)
+	return a.engine.NewRangeQuery(ctx, a.queryable(q), options, q.text, q.start, q.end, q.step)
 }
 
 // clipResult keeps at most limit series of a result, if limit is not 0.
@@ -187,7 +187,7 @@ func (a *API) fitLookback(q *question) error {
 	if expr, err = promql.PreprocessExpr(expr, q.start, q.end, q.step); err != nil {
 		return err
 	}
-	p := a.queryable().planner()
+	p := a.planner()
 	if a.config.Retention != nil { // which series the query will find is not known yet
 		p = p.under(a.config.Retention.Shortest())
 	}

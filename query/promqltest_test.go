@@ -24,9 +24,6 @@ import (
 	"carillon/store"
 )
 
-// forever is when the tests that do not care about retention take place.
-func forever() time.Time { return time.UnixMilli(0) }
-
 // loaded is a store of ours that Prometheus's own test scripts load.
 type loaded struct {
 	storage.Storage // not there: only what the scripts use is overridden
@@ -40,7 +37,7 @@ func newLoaded(testing.TB) storage.Storage {
 func (l *loaded) Close() error { return nil }
 
 func (l *loaded) Querier(mint, maxt int64) (storage.Querier, error) {
-	q := &queryable{catalogue: l.store, buckets: l.store, limits: DefaultLimits(), now: forever}
+	q := &queryable{catalogue: l.store, buckets: l.store, limits: DefaultLimits(), planner: planner{tiers: l.store.Tiers()}, lookback: lookback}
 	return q.Querier(mint, maxt)
 }
 
@@ -76,7 +73,8 @@ func keyOf(set labels.Labels) series.Key {
 // TestPrometheusScripts runs Prometheus's own test scripts over a store of ours.
 // They are read where the module is, and cut at each "clear"; pieces with native
 // histograms, start timestamps or the info function, which are not kept here, are
-// left out.
+// left out, and so is what depends on names that are only removed at the end, which no
+// engine of ours does.
 func TestPrometheusScripts(t *testing.T) {
 	source, _ := runtime.FuncForPC(reflect.ValueOf(promqltest.RunTest).Pointer()).FileLine(0)
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(source), "testdata", "*.test"))
@@ -116,7 +114,7 @@ func TestPrometheusScripts(t *testing.T) {
 
 func notOurs(file, piece string) bool {
 	switch filepath.Base(file) {
-	case "info.test", "start_timestamps.test", "type_and_unit.test", "native_histograms.test":
+	case "info.test", "start_timestamps.test", "type_and_unit.test", "native_histograms.test", "name_label_dropping.test":
 		return true
 	}
 	return strings.Contains(piece, "{{") || strings.Contains(piece, "load_with_nhcb")

@@ -1,7 +1,6 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/util/annotations"
 
-	"carillon/bucket"
 	"carillon/series"
 )
 
@@ -23,26 +21,27 @@ type queryable struct {
 	buckets   Buckets
 	retention Retention
 	limits    Limits
-	now       func() time.Time
+	planner   planner
+	lookback  time.Duration // of the question
 }
 
-func (a *API) queryable() *queryable {
-	return &queryable{a.config.Catalogue, a.config.Buckets, a.config.Retention, a.limits, a.config.Now}
+// queryable is what answers a question.
+func (a *API) queryable(q question) *queryable {
+	return &queryable{a.config.Catalogue, a.config.Buckets, a.config.Retention, a.limits, a.planner(), q.lookback}
 }
 
-func (q *queryable) planner() planner {
-	return planner{tiers: q.buckets.Tiers(), now: q.now().UnixMilli()}
+func (a *API) planner() planner {
+	return planner{tiers: a.config.Buckets.Tiers(), now: a.config.Now().UnixMilli()}
 }
 
 // Querier makes what serves one query. The engine asks for one a query, and uses
 // it from one goroutine.
 func (q *queryable) Querier(mint, maxt int64) (storage.Querier, error) {
-	return &querier{queryable: q, planner: q.planner(), budget: q.limits.budget(), mint: mint, maxt: maxt}, nil
+	return &querier{queryable: q, budget: q.limits.budget(), mint: mint, maxt: maxt}, nil
 }
 
 type querier struct {
 	*queryable
-	planner    planner
 	budget     *budget
 	mint, maxt int64
 }
@@ -60,68 +59,55 @@ func (q *querier) LabelNames(_ context.Context, _ *storage.LabelHints, matchers 
 }
 
 // Select reads the series that match, in the column that a matcher on
-// columnLabel asks for. They are read at once, not as the engine walks over them.
+// columnLabel asks for, or what comes out of a window. They are read at once, not as
+// the engine walks over them.
 func (q *querier) Select(ctx context.Context, sorted bool, hints *storage.SelectHints, matchers ...*labels.Matcher) storage.SeriesSet {
-	found, err := q.read(ctx, hints, matchers)
+	found, notes, err := q.read(ctx, hints, matchers)
 	if err != nil {
 		return storage.ErrSeriesSet(err)
 	}
 	if sorted {
 		slices.SortFunc(found, func(a, b storage.Series) int { return labels.Compare(a.Labels(), b.Labels()) })
 	}
-	return newListSet(found)
+	return newListSet(found, notes)
 }
 
-func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) ([]storage.Series, error) {
+func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers []*labels.Matcher) ([]storage.Series, annotations.Annotations, error) {
+	w, matchers, err := cutWindow(matchers)
+	if err != nil {
+		return nil, nil, err
+	}
 	c, matchers, err := cutColumn(matchers)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ids, err := q.catalogue.Select(matchers...)
 	if err != nil {
-		return nil, promql.ErrStorage{Err: fmt.Errorf("select series: %w", err)}
+		return nil, nil, promql.ErrStorage{Err: fmt.Errorf("select series: %w", err)}
 	}
 	if err := q.limits.checkSeries(len(ids)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	wanted := selection{start: q.mint, end: q.maxt}
-	if hints != nil {
-		wanted = selection{
+	g := gathering{querier: q, window: w, wanted: selection{start: q.mint, end: q.maxt}}
+	switch {
+	case w != nil:
+		g.moments = moments{hints.Start + q.lookback.Milliseconds() - 1, hints.End, hints.Step}
+		g.wanted, c = w.selection(g.moments), w.column()
+	case hints != nil:
+		g.wanted = selection{
 			start: hints.Start, end: hints.End, step: hints.Step, window: hints.Range,
 			pairs: c == edges || c == rises,
 		}
 	}
-	readers := make([]reader, len(ids))
+	g.readers = make([]reader, len(ids))
 	for i, id := range ids {
-		readers[i] = reader{id: id, kind: q.catalogue.Kind(id), column: c}
+		g.readers[i] = reader{id: id, kind: q.catalogue.Kind(id), column: c, window: w != nil, mean: w != nil && w.function == "avg_over_time"}
 	}
-	for _, c := range q.planner.cohorts(q.retention, ids) {
-		for _, part := range c.plan(wanted) {
-			if err := q.readStretch(ctx, c.ids, part, wanted, readers); err != nil {
-				return nil, err
-			}
-		}
+	if err := g.read(ctx, ids); err != nil {
+		return nil, nil, err
 	}
-	return q.finish(readers)
-}
-
-// readStretch reads what one tier answers of a selection. The readers are sorted
-// by id.
-func (q *querier) readStretch(ctx context.Context, ids []series.ID, part stretch, wanted selection, readers []reader) error {
-	resolution := q.planner.resolution(part.tier)
-	from, to := max(wanted.start, part.from), min(wanted.end, part.to-1)
-	err := q.buckets.Read(ctx, ids, part.tier, from, to, func(id series.ID, buckets []bucket.Bucket) error {
-		at, ok := slices.BinarySearchFunc(readers, id, func(r reader, id series.ID) int { return cmp.Compare(r.id, id) })
-		if !ok {
-			return nil
-		}
-		bytes := readers[at].add(part.within(buckets, resolution), resolution)
-		if err := q.budget.take(bytes); err != nil {
-			return err
-		}
-		return ctx.Err()
-	})
-	return storageError(err)
+	found, err := g.finish()
+	return found, g.notes, err
 }
 
 // storageError marks an error as the store's fault, unless it is the query's.
@@ -131,31 +117,6 @@ func storageError(err error) error {
 		return err
 	}
 	return promql.ErrStorage{Err: fmt.Errorf("read buckets: %w", err)}
-}
-
-// finish makes the series that the engine sees of those that have any samples.
-func (q *querier) finish(readers []reader) ([]storage.Series, error) {
-	var found []storage.Series
-	var scratch labels.ScratchBuilder
-	for i := range readers {
-		r := &readers[i]
-		if r.empty() {
-			continue
-		}
-		key, ok := q.catalogue.Key(r.id)
-		if !ok {
-			continue
-		}
-		if err := q.budget.take(int64(len(key))); err != nil {
-			return nil, err
-		}
-		set, err := labelsOf(key, &scratch)
-		if err != nil {
-			return nil, promql.ErrStorage{Err: fmt.Errorf("labels of series %d: %w", r.id, err)}
-		}
-		found = append(found, r.series(set))
-	}
-	return found, nil
 }
 
 func labelsOf(key series.Key, scratch *labels.ScratchBuilder) (labels.Labels, error) {

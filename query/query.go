@@ -42,8 +42,8 @@ type Catalogue interface {
 // Buckets reads what is stored. It is safe for concurrent use.
 type Buckets interface {
 	// Settle returns when everything that was acknowledged before the call is in
-	// the catalogue and can be read.
-	Settle(ctx context.Context) error
+	// the catalogue and can be read. Where that would take too long it says what is missing.
+	Settle(ctx context.Context) (missing string, err error)
 	// Tiers is the resolutions there are, finest first.
 	Tiers() []store.Tier
 	// Read calls visit for each id with its buckets that overlap [from, to]
@@ -51,6 +51,11 @@ type Buckets interface {
 	// with only a staleness marker included; ids without any are left out. The
 	// slice is only valid during the call. An error of visit ends the reading and is returned.
 	Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error
+	// Samples is Read at the finest tier, but series that have nothing but samples there, at
+	// most one a segment, may be shown to visit as their times and values, of which
+	// bucket.StaleNaN is a staleness marker. Buckets of the others are for otherwise.
+	Samples(ctx context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
+		otherwise func(series.ID, []bucket.Bucket) error) error
 }
 
 // Config is what an API works with. Catalogue, Buckets, Now and Logger must be

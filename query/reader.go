@@ -1,6 +1,7 @@
 package query
 
 import (
+	"math"
 	"slices"
 	"sort"
 
@@ -13,10 +14,14 @@ import (
 
 // within is the buckets whose segments a stretch has. Buckets are sorted by time.
 func (s stretch) within(buckets []bucket.Bucket, resolution int64) []bucket.Bucket {
-	starts := func(time int64) int {
-		return sort.Search(len(buckets), func(i int) bool { return buckets[i].Start(resolution) >= time })
-	}
-	return buckets[starts(s.from):starts(s.to)]
+	from, to := s.bounds(len(buckets), func(i int) int64 { return buckets[i].Start(resolution) })
+	return buckets[from:to]
+}
+
+// bounds is the part of n segments, in order, that a stretch has.
+func (s stretch) bounds(n int, start func(i int) int64) (from, to int) {
+	from = sort.Search(n, func(i int) bool { return start(i) >= s.from })
+	return from, from + sort.Search(n-from, func(i int) bool { return start(from+i) >= s.to })
 }
 
 // reader collects what one series shows in one column, oldest first.
@@ -24,9 +29,13 @@ type reader struct {
 	id     series.ID
 	kind   series.Kind
 	column column
+	window bool // staleness markers are left out
+	mean   bool // of sums: weights are needed
 
 	samples []sample
-	total   float64 // of events so far
+	weights []sample // by how many each of samples counts; nil while all are 1
+	total   float64  // of events so far
+	slid    bool     // samples are what came out of the window
 
 	segments []segment // in the spread column, instead of samples
 	scale    uint64
@@ -45,7 +54,55 @@ func (r *reader) add(buckets []bucket.Bucket, resolution int64) int64 {
 			r.total += b.Sum
 			b.Sum = r.total
 		}
+		if r.window {
+			b.StaleTime = 0
+		}
+		if r.mean {
+			r.weigh(&b, resolution)
+		}
 		r.samples = appendSamples(r.samples, &b, r.column, r.kind, resolution)
+	}
+	return int64(len(r.samples)-before) * sampleBytes
+}
+
+// weigh appends the weights of the samples that stand for a bucket.
+func (r *reader) weigh(b *bucket.Bucket, resolution int64) {
+	if r.weights == nil && (b.Count == 0 || whole(b)) {
+		return
+	}
+	r.weightsOfOne()
+	r.weights = appendSamples(r.weights, b, counts, r.kind, resolution)
+}
+
+// weightsOfOne is the weights of the samples that have none yet.
+func (r *reader) weightsOfOne() {
+	for _, s := range r.samples[len(r.weights):] {
+		r.weights = append(r.weights, sample{T: s.T, F: 1})
+	}
+}
+
+// addSamples is add for what is nothing but samples, and not in the spread column.
+func (r *reader) addSamples(times []int64, values []float64, resolution int64) int64 {
+	before := len(r.samples)
+	r.samples = slices.Grow(r.samples, len(times))
+	for i, value := range values {
+		stale := math.Float64bits(value) == bucket.StaleNaN
+		switch {
+		case stale && r.window:
+			continue
+		case stale:
+		case r.column == counts:
+			value = 1
+		case r.kind == series.Event && r.column == edges:
+			value /= float64(resolution) / 1000
+		case r.kind == series.Event && r.column == rises:
+			r.total += value
+			value = r.total
+		}
+		r.samples = append(r.samples, sample{T: times[i], F: value})
+	}
+	if r.weights != nil {
+		r.weightsOfOne()
 	}
 	return int64(len(r.samples)-before) * sampleBytes
 }

@@ -8,14 +8,18 @@ import (
 )
 
 // columnParser parses PromQL and says in each range selector which column of the
-// buckets its function needs, as a matcher on columnLabel:
+// buckets its function needs, as a matcher on columnLabel, or makes a window of both:
 //
-//	max_over_time(x[1h])   becomes  max_over_time(x{__column__="max"}[1h])
-//	count_over_time(x[1h]) becomes  sum_over_time(x{__column__="count"}[1h])
-//	avg_over_time(x[1h])   becomes  (sum_over_time(x{__column__="sum"}[1h]) /
-//	                                 sum_over_time(x{__column__="count"}[1h]))
+//	max_over_time(x[1h])      becomes  x{__window__="max_over_time 3600000 0 14 19"}
 //
-// Subqueries are left alone: their samples are results, not buckets. So are
+// and where it cannot be a window, as in subqueries,
+//
+//	max_over_time(x[1h])      becomes  max_over_time(x{__column__="max"}[1h])
+//	count_over_time(x[1h])    becomes  sum_over_time(x{__column__="count"}[1h])
+//	avg_over_time(x[1h])      becomes  (sum_over_time(x{__column__="sum"}[1h]) /
+//	                                    sum_over_time(x{__column__="count"}[1h]))
+//
+// Subqueries themselves are left alone: their samples are results, not buckets. So are
 // selectors that name a column themselves.
 type columnParser struct{ parser.Parser }
 
@@ -25,7 +29,20 @@ func (p columnParser) ParseExpr(input string) (parser.Expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	return withColumns(expr), nil
+	if err := refuseWindows(expr); err != nil {
+		return nil, err
+	}
+	return rewriter{windows: true}.expr(expr), nil
+}
+
+// refuseWindows is an error if a selector has what only a rewriter may write.
+func refuseWindows(expr parser.Expr) error {
+	for _, matchers := range parser.ExtractSelectors(expr) {
+		if namesWindow(matchers) {
+			return errWindowLabel
+		}
+	}
+	return nil
 }
 
 // functionColumns is the column for each function that does better than edges.
@@ -42,36 +59,53 @@ var functionColumns = map[string]column{
 	"stdvar_over_time":   spread,
 }
 
-// withColumns rewrites an expression in place and returns what takes its stead.
-func withColumns(expr parser.Expr) parser.Expr {
+// rewriter rewrites what is evaluated at the times of the question, with windows, or at
+// others.
+type rewriter struct{ windows bool }
+
+// expr rewrites an expression in place and returns what takes its stead.
+func (r rewriter) expr(expr parser.Expr) parser.Expr {
 	switch e := expr.(type) {
 	case *parser.AggregateExpr:
-		e.Expr = withColumns(e.Expr)
+		e.Expr = r.expr(e.Expr)
 		if e.Param != nil {
-			e.Param = withColumns(e.Param)
+			e.Param = r.expr(e.Param)
 		}
 	case *parser.BinaryExpr:
-		e.LHS, e.RHS = withColumns(e.LHS), withColumns(e.RHS)
+		e.LHS, e.RHS = r.expr(e.LHS), r.expr(e.RHS)
 	case *parser.ParenExpr:
-		e.Expr = withColumns(e.Expr)
+		e.Expr = r.expr(e.Expr)
 	case *parser.UnaryExpr:
-		e.Expr = withColumns(e.Expr)
+		e.Expr = r.expr(e.Expr)
 	case *parser.SubqueryExpr:
-		e.Expr = withColumns(e.Expr)
+		e.Expr = rewriter{}.expr(e.Expr)
 	case *parser.Call:
-		return callWithColumn(e)
+		return r.call(e)
 	}
 	return expr
 }
 
-func callWithColumn(call *parser.Call) parser.Expr {
+func (r rewriter) call(call *parser.Call) parser.Expr {
 	at, selector := rangeArgument(call)
 	if selector == nil {
+		if name := call.Func.Name; name == "absent" || name == "timestamp" || name == "info" {
+			r.windows = false // the engine looks at what their arguments are
+		}
 		for i, argument := range call.Args {
-			call.Args[i] = withColumns(argument)
+			call.Args[i] = r.expr(argument)
 		}
 		return call
 	}
+	if r.windows {
+		if window, ok := asWindow(call.Func.Name, selector); ok {
+			return window
+		}
+	}
+	return withColumn(call, at, selector)
+}
+
+// withColumn has the range selector of a call say its column.
+func withColumn(call *parser.Call, at int, selector *parser.MatrixSelector) parser.Expr {
 	show := func(c column, function string) *parser.Call {
 		changed := *call
 		changed.Func = parser.Functions[function]

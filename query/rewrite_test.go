@@ -1,28 +1,34 @@
 package query
 
 import (
+	"errors"
 	"testing"
 
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
 func TestRewrite(t *testing.T) {
 	p := columnParser{parser.NewParser(parser.Options{})}
 	for text, want := range map[string]string{
-		"x":                         "x",
-		"rate(x[5m])":               `rate(x{__column__="rises"}[5m])`,
-		"irate(x[5m])":              "irate(x[5m])",
-		"count_over_time(x[1h])":    `sum_over_time(x{__column__="count"}[1h])`,
-		"absent_over_time(x[1h])":   "absent_over_time(x[1h])",
-		"max_over_time((x[1h]))":    `max_over_time(x{__column__="max"}[1h])`,
-		"max_over_time(x[1h:5m])":   "max_over_time(x[1h:5m])",
-		"sum(min_over_time(x[1h]))": `sum(min_over_time(x{__column__="min"}[1h]))`,
-		`avg_over_time(x{a="b"}[1h] @ 5 offset 2m)`: `(sum_over_time(x{__column__="sum",a="b"}[1h] @ 5.000 offset 2m) / sum_over_time(x{__column__="count",a="b"}[1h] @ 5.000 offset 2m))`,
-		"2 ^ avg_over_time(x[1m])":                  `2 ^ (sum_over_time(x{__column__="sum"}[1m]) / sum_over_time(x{__column__="count"}[1m]))`,
-		"topk(scalar(count_over_time(x[1m])), y)":   `topk(scalar(sum_over_time(x{__column__="count"}[1m])), y)`,
-		"quantile_over_time(0.5, x[1m])":            `quantile_over_time(0.5, x{__column__="avg"}[1m])`,
-		"max_over_time(avg_over_time(x[1m])[1h:])":  `max_over_time((sum_over_time(x{__column__="sum"}[1m]) / sum_over_time(x{__column__="count"}[1m]))[1h:])`,
-		`avg_over_time(x{__column__="max"}[1h])`:    `avg_over_time(x{__column__="max"}[1h])`,
+		"x":                                          "x",
+		"rate(x[5m])":                                `x{__window__="rate 300000 0 5 10"}`,
+		"irate(x[5m] offset 1m)":                     `x{__window__="irate 300000 60000 6 21"}`,
+		"absent_over_time(x[1h])":                    "absent_over_time(x[1h])",
+		"last_over_time(x[1h])":                      "last_over_time(x[1h])",
+		"max_over_time((x[1h]))":                     `x{__window__="max_over_time 3600000 0 15 20"}`,
+		"max_over_time(x[1h:5m])":                    "max_over_time(x[1h:5m])",
+		"max_over_time(x[1h] @ 5)":                   `max_over_time(x{__column__="max"}[1h] @ 5.000)`,
+		"sum(min_over_time(x[1h]))":                  `sum(x{__window__="min_over_time 3600000 0 18 23"})`,
+		`avg_over_time(x{a="b"}[1h] @ 5 offset 2m)`:  `(sum_over_time(x{__column__="sum",a="b"}[1h] @ 5.000 offset 2m) / sum_over_time(x{__column__="count",a="b"}[1h] @ 5.000 offset 2m))`,
+		"2 ^ avg_over_time(x[1m])":                   `2 ^ x{__window__="avg_over_time 60000 0 18 23"}`,
+		"topk(scalar(count_over_time(x[1m])), y)":    `topk(scalar(x{__window__="count_over_time 60000 0 28 33"}), y)`,
+		"quantile_over_time(0.5, x[1m])":             `quantile_over_time(0.5, x{__column__="avg"}[1m])`,
+		"max_over_time(avg_over_time(x[1m])[1h:])":   `max_over_time((sum_over_time(x{__column__="sum"}[1m]) / sum_over_time(x{__column__="count"}[1m]))[1h:])`,
+		"max_over_time(count_over_time(x[1m])[1h:])": `max_over_time(sum_over_time(x{__column__="count"}[1m])[1h:])`,
+		`avg_over_time(x{__column__="max"}[1h])`:     `avg_over_time(x{__column__="max"}[1h])`,
+		"absent(rate(x[5m])) or rate(x[5m])":         `absent(rate(x{__column__="rises"}[5m])) or x{__window__="rate 300000 0 28 33"}`,
+		"timestamp(deriv(x[5m]))":                    "timestamp(deriv(x[5m]))",
 	} {
 		expr, err := p.ParseExpr(text)
 		if err != nil {
@@ -30,6 +36,16 @@ func TestRewrite(t *testing.T) {
 		}
 		if got := expr.String(); got != want {
 			t.Errorf("%s\n got %s\nwant %s", text, got, want)
+		}
+	}
+	for _, text := range []string{`x{__window__="rate 300000 0 5 10"}`, `rate(x{__window__!="a"}[5m])`} {
+		if _, err := p.ParseExpr(text); !errors.Is(err, errWindowLabel) {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+	for _, value := range []string{"", "rate", "rate 1 2 3", "rate 1 2 3 x", "nothing 1 2 3 4"} {
+		if w, _, err := cutWindow([]*labels.Matcher{{Type: labels.MatchEqual, Name: windowLabel, Value: value}}); err == nil {
+			t.Errorf("%q: got %+v", value, w)
 		}
 	}
 }
@@ -45,6 +61,9 @@ func FuzzRewrite(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		before, err := plain.ParseExpr(text)
 		after, rewrittenErr := columns.ParseExpr(text)
+		if errors.Is(rewrittenErr, errWindowLabel) {
+			return
+		}
 		if (err == nil) != (rewrittenErr == nil) {
 			t.Fatalf("%q: error %v, rewritten %v", text, err, rewrittenErr)
 		}
@@ -57,10 +76,11 @@ func FuzzRewrite(f *testing.F) {
 		if _, err := plain.ParseExpr(before.String()); err != nil {
 			return // the printer's own fault
 		}
-		again, err := columns.ParseExpr(after.String())
+		again, err := plain.ParseExpr(after.String())
 		if err != nil {
 			t.Fatalf("%q: rewritten to %q: %v", text, after, err)
 		}
+		again = rewriter{}.expr(again)
 		if again.String() != after.String() {
 			t.Fatalf("%q: rewritten to %q, then to %q", text, after, again)
 		}

@@ -30,7 +30,7 @@ func walk(start time.Time, n int, value func(i int) float64) []sample {
 	random := rand.New(rand.NewPCG(3, 4))
 	samples := make([]sample, n)
 	for i := range samples {
-		samples[i] = sample{start.UnixMilli() + int64(i)*10_000 + random.Int64N(5000), value(i)}
+		samples[i] = sample{T: start.UnixMilli() + int64(i)*10_000 + random.Int64N(5000), F: value(i)}
 	}
 	return samples
 }
@@ -39,15 +39,15 @@ func load(t testing.TB, s *querytest.Store, name string, kind series.Kind, sampl
 	t.Helper()
 	key := named(t, name)
 	for _, sample := range samples {
-		s.Add(key, kind, sample.time, sample.value)
+		s.Add(key, kind, sample.T, sample.F)
 	}
 }
 
 func inWindow(samples []sample, after, to time.Time) []float64 {
 	var values []float64
 	for _, s := range samples {
-		if s.time > after.UnixMilli() && s.time <= to.UnixMilli() {
-			values = append(values, s.value)
+		if s.T > after.UnixMilli() && s.T <= to.UnixMilli() {
+			values = append(values, s.F)
 		}
 	}
 	return values
@@ -163,7 +163,7 @@ func TestRolledUpCounter(t *testing.T) {
 
 	// The window begins and ends just outside of the samples, so that the engine
 	// extrapolates by next to nothing.
-	first, last := samples[0].time, samples[len(samples)-1].time
+	first, last := samples[0].T, samples[len(samples)-1].T
 	end := time.UnixMilli(last)
 	window := time.Duration(last-first+1) * time.Millisecond
 	want := naive("rise", inWindow(samples, epoch.Add(-time.Second), end))
@@ -276,13 +276,13 @@ func TestScatter(t *testing.T) {
 		samples := scatter(nil, &b, 1, resolution)
 		mean, m2 := 0.0, 0.0
 		for i, s := range samples {
-			mean += s.value / float64(len(samples))
-			if i > 0 && s.time <= samples[i-1].time || bucket.Floor(s.time, resolution) != b.Start(resolution) {
+			mean += s.F / float64(len(samples))
+			if i > 0 && s.T <= samples[i-1].T || bucket.Floor(s.T, resolution) != b.Start(resolution) {
 				t.Fatalf("n %d: times %v", n, samples)
 			}
 		}
 		for _, s := range samples {
-			m2 += (s.value - mean) * (s.value - mean)
+			m2 += (s.F - mean) * (s.F - mean)
 		}
 		if uint64(len(samples)) != b.Count || math.Abs(mean-b.Mean()) > 1e-9 || math.Abs(m2-b.M2) > 1e-6 {
 			t.Errorf("n %d: count %d, mean %v, m2 %v of %+v", n, len(samples), mean, m2, b)

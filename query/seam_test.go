@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,23 +23,50 @@ import (
 type partitioned struct {
 	*querytest.Store
 	store   *store.Store
+	owner   *sync.Mutex
 	ids     []series.ID // by number in the store
 	numbers map[series.ID]uint32
 }
 
 func (p partitioned) Read(_ context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
-	var numbers []uint32
-	for _, id := range ids {
-		numbers = append(numbers, p.numbers[id])
-	}
-	view := p.store.View(numbers, nil)
-	defer view.Close()
-	for i, number := range numbers {
+	return p.each(ids, func(view *store.View, id series.ID, number uint32) error {
 		buckets, err := view.Read(number, tier, from, to, nil)
 		if err != nil {
 			return err
 		}
-		if err := visit(ids[i], buckets); err != nil {
+		return visit(id, buckets)
+	})
+}
+
+func (p partitioned) Samples(_ context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
+	otherwise func(series.ID, []bucket.Bucket) error) error {
+	return p.each(ids, func(view *store.View, id series.ID, number uint32) error {
+		times, values, ok, err := view.Samples(number, from, to, nil, nil)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return visit(id, times, values)
+		}
+		buckets, err := view.Read(number, 0, from, to, nil)
+		if err != nil {
+			return err
+		}
+		return otherwise(id, buckets)
+	})
+}
+
+func (p partitioned) each(ids []series.ID, visit func(*store.View, series.ID, uint32) error) error {
+	var numbers []uint32
+	for _, id := range ids {
+		numbers = append(numbers, p.numbers[id])
+	}
+	p.owner.Lock() // makes views, as a partition's loop would
+	view := p.store.View(numbers, nil)
+	p.owner.Unlock()
+	defer view.Close()
+	for i, number := range numbers {
+		if err := visit(view, ids[i], number); err != nil {
 			return err
 		}
 	}
@@ -114,7 +142,7 @@ func newHistory(t *rapid.T, dir string) *history {
 		t.Fatal(err)
 	}
 	h := &history{now: epoch}
-	h.Store, h.numbers = querytest.New(tiers...), map[series.ID]uint32{}
+	h.Store, h.owner, h.numbers = querytest.New(tiers...), new(sync.Mutex), map[series.ID]uint32{}
 	config := store.Config{
 		Dir: dir, Tiers: tiers, FS: unsynced{}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Kind:          func(uint32) series.Kind { return series.Gauge },

@@ -67,7 +67,7 @@ func (c *diskCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	for i, s := range c.disk.stores {
 		work, partition := s.Work(), strconv.Itoa(i)
-		for _, activity := range []store.Activity{store.Idle, store.Sealing, store.Rolling, store.Merging, store.Deleting} {
+		for _, activity := range store.Activities() {
 			send(c.working, prometheus.GaugeValue, oneIf(work.Activity == activity), partition, string(activity))
 		}
 		send(c.waiting, prometheus.GaugeValue, oneIf(work.Waiting != nil), partition)

@@ -73,7 +73,11 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("%d exports run already", maxExports), http.StatusServiceUnavailable)
 		return
 	}
-	if err := e.partitions.Settle(r.Context()); err != nil {
+	missing, err := e.partitions.Settle(r.Context())
+	if err == nil && missing != "" {
+		err = errors.New(missing)
+	}
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}

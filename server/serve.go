@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"syscall"
 	"time"
 
@@ -28,51 +30,92 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// serve opens the listeners and the agent, says that all is ready, and works
-// until ctx ends or a listener fails. When it returns, nothing comes in any more.
-func (p *parts) serve(ctx context.Context, c Config) error {
-	var notices []string
+// listeners is where a server listens.
+type listeners struct {
+	http             net.Listener
+	graphite, istatd *receive.Listener // nil where there is none
+	notices          []string          // what to know of the start, like a port that was taken
+}
+
+func (p *parts) listen(ctx context.Context, c Config) (l *listeners, err error) {
+	l = new(listeners)
 	notice := func(text string) {
 		c.Logger.Warn(text)
-		notices = append(notices, text)
+		l.notices = append(l.notices, text)
 	}
-	front, err := listenHTTP(ctx, c.HTTP, notice)
+	if l.http, err = listenHTTP(ctx, c.HTTP, notice); err != nil {
+		return nil, err
+	}
+	if l.graphite, err = p.listenLines(ctx, receive.ProtocolGraphite, c.Graphite, notice); err == nil {
+		l.istatd, err = p.listenLines(ctx, receive.ProtocolIstatd, c.Istatd, notice)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *listeners) lines() []*receive.Listener {
+	return slices.DeleteFunc([]*receive.Listener{l.graphite, l.istatd}, func(l *receive.Listener) bool { return l == nil })
+}
+
+func (l *listeners) bound() Bound {
+	b := Bound{URL: "http://" + l.http.Addr().String()}
+	if l.graphite != nil {
+		b.Graphite = l.graphite.TCPAddr().String()
+	}
+	if l.istatd != nil {
+		b.Istatd = l.istatd.TCPAddr().String()
+	}
+	return b
+}
+
+// close may be called after they were served, too.
+func (l *listeners) close() {
+	l.http.Close()
+	for _, lines := range l.lines() {
+		lines.Close()
+	}
+}
+
+// serve opens the listeners, answers, replays the journal, takes in what comes, and works
+// until ctx ends or something fails. When it returns, nothing comes in any more.
+func (p *parts) serve(ctx context.Context, c Config) error {
+	l, err := p.listen(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer front.Close()
-	bound := Bound{URL: "http://" + front.Addr().String()}
-	graphite, err := p.listenLines(ctx, receive.ProtocolGraphite, c.Graphite, notice)
-	if err != nil {
-		return err
-	}
-	istatd, err := p.listenLines(ctx, receive.ProtocolIstatd, c.Istatd, notice)
-	if err != nil {
-		return errors.Join(err, closeLines(graphite))
-	}
+	defer l.close()
 	remoteWrite := receive.NewRemoteWrite(p.writer)
 	own, err := p.ownAgent(c, remoteWrite)
 	if err != nil {
-		return errors.Join(err, closeLines(graphite), closeLines(istatd))
+		return err
 	}
-
 	group, ctx := errgroup.WithContext(ctx)
-	for protocol, l := range map[*string]*receive.Listener{&bound.Graphite: graphite, &bound.Istatd: istatd} {
-		if l != nil {
-			*protocol = l.TCPAddr().String()
-			group.Go(func() error { return l.Serve(ctx) })
-		}
-	}
-	if own != nil {
-		group.Go(func() error { return own.Run(ctx) })
-	}
 	status := &status{
 		version: c.Version, started: time.Now(), now: time.Now, tiers: c.Tiers, journal: p.journal, directory: p.directory,
-		partitions: p.partitions, disk: p.disk, writer: p.writer, rejects: p.rejects, notices: notices,
+		partitions: p.partitions, disk: p.disk, writer: p.writer, rejects: p.rejects, notices: l.notices,
 	}
 	group.Go(func() error { return status.watch(ctx) })
-	group.Go(func() error { return p.serveHTTP(ctx, front, p.handler(remoteWrite, status)) })
-	c.Ready(bound)
+	// Queries need not wait for the replay. Points would only be taken to be refused.
+	group.Go(func() error { return p.serveHTTP(ctx, l.http, p.handler(remoteWrite, status)) })
+	group.Go(func() error {
+		if err := p.replay(ctx, c.Progress); err != nil {
+			if ctx.Err() != nil { // stopped before its end
+				return nil
+			}
+			return err
+		}
+		for _, lines := range l.lines() {
+			group.Go(func() error { return lines.Serve(ctx) })
+		}
+		if own != nil {
+			group.Go(func() error { return own.Run(ctx) })
+		}
+		c.Ready(l.bound())
+		return nil
+	})
 	return group.Wait()
 }
 
@@ -108,13 +151,6 @@ func (p *parts) listenLines(ctx context.Context, protocol receive.Protocol, a Ad
 		return nil, nil
 	}
 	return l, wrapListen(err, string(protocol))
-}
-
-func closeLines(l *receive.Listener) error {
-	if l != nil {
-		l.Close()
-	}
-	return nil
 }
 
 // ownAgent collects this host's numbers and hands them to the receiver of this
@@ -153,17 +189,21 @@ func (p *parts) handler(remoteWrite *receive.RemoteWrite, status *status) http.H
 	mux.Handle("GET /api/v1/status/rejects", serveRejects(p.rejects))
 	mux.Handle("GET /api/v1/status/retention", serveRetention(p.book))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
-	healthy := func(w http.ResponseWriter, _ *http.Request) {
-		if err := p.partitions.Err(); err != nil {
+	mux.Handle("GET /-/healthy", wellWithout(p.partitions.Err))
+	mux.Handle("GET /-/ready", wellWithout(func() error { return cmp.Or(p.partitions.Err(), p.partitions.Replaying()) }))
+	mux.Handle("GET /", web.Handler())
+	return mux
+}
+
+// wellWithout answers that all is well, unless there is an error.
+func wellWithout(fault func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := fault(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = io.WriteString(w, "Carillon is ready.\n")
 	}
-	mux.HandleFunc("GET /-/healthy", healthy)
-	mux.HandleFunc("GET /-/ready", healthy)
-	mux.Handle("GET /", web.Handler())
-	return mux
 }
 
 // withBodyDeadline bounds how long a body may take to come. It is not set for

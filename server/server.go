@@ -43,6 +43,7 @@ type Config struct {
 	SealEvery       time.Duration
 	FutureTolerance time.Duration
 	SeriesCaches    directory.Caches // of series keys
+	SpellingBits    int              // log2 of the most series known by the bytes they are sent as
 	LocationCaches  location.Caches  // of the location directory
 	Retention       retention.Rules  // shorter retentions and limits of some series
 
@@ -57,7 +58,7 @@ type Config struct {
 	Version  string
 	Logger   *slog.Logger
 	Progress func(stage string, done, total uint64) // told of the start's progress, by one goroutine
-	Ready    func(Bound)                            // called once, when everything answers
+	Ready    func(Bound)                            // called once, when points are taken too
 }
 
 // Address is where a listener listens.
@@ -100,7 +101,8 @@ type parts struct {
 	query      *query.API
 }
 
-// Run opens a server, serves until ctx ends, seals what is in memory and closes.
+// Run opens a server, serves until ctx ends, seals what is in memory and closes. Queries
+// are answered before the journal is replayed, points are taken afterwards.
 func Run(ctx context.Context, c Config) (err error) {
 	p, err := open(ctx, c)
 	defer func() { err = errors.Join(err, p.close()) }()
@@ -118,11 +120,8 @@ func Run(ctx context.Context, c Config) (err error) {
 		stopLoops()
 		err = errors.Join(err, loops.Wait())
 	}()
-	if err := p.replay(ctx, c.Progress); err != nil {
-		return err
-	}
-	if err := p.serve(ctx, c); err != nil {
-		return err
+	if err := p.serve(ctx, c); err != nil || p.partitions.Replaying() != nil {
+		return err // nothing new came in while the journal was replayed
 	}
 	return p.seal()
 }
@@ -177,7 +176,7 @@ func open(ctx context.Context, c Config) (*parts, error) {
 	p.registry.MustRegister(partition.NewCollector(p.partitions), newDiskCollector(p.disk))
 	p.writer = receive.NewWriter(receive.Config{
 		Directory: p.directory, Journal: guarded{p.journal, p.partitions, p.room}, Rejects: p.rejects,
-		Admit: p.admit(), Now: time.Now, Registerer: p.registry, Logger: c.Logger,
+		Admit: p.admit(), SpellingBits: c.SpellingBits, Now: time.Now, Registerer: p.registry, Logger: c.Logger,
 	})
 	p.query = query.New(query.Config{
 		Catalogue: p.directory, Buckets: p.partitions, Live: p.live, Retention: p.retention(), Deleter: p.partitions,
@@ -242,8 +241,9 @@ func publish(live *query.Live, partition int, completed *quantize.Batch) {
 }
 
 // guarded refuses points while a partition has stopped: the journal would take
-// them, but nothing would ever move them on. While there is no room it refuses them
-// before they are encoded.
+// them, but nothing would ever move them on. While the journal is replayed it would be
+// long before they could be read. While there is no room it refuses them before they
+// are encoded.
 type guarded struct {
 	*journal.Journal
 	partitions *partition.Set
@@ -251,30 +251,32 @@ type guarded struct {
 }
 
 func (g guarded) Append(ctx context.Context, parts []*journal.Part) error {
-	if err := cmp.Or(g.partitions.Err(), g.room.refused()); err != nil {
+	if err := cmp.Or(g.partitions.Err(), g.partitions.Replaying(), g.room.refused()); err != nil {
 		return fmt.Errorf("%w: %w", journal.ErrUnavailable, err)
 	}
 	return g.Journal.Append(ctx, parts)
 }
 
-// replay waits until what the journal held is in memory again, and says how far
-// it is.
+// replay waits until what the journal held is in memory again, or ctx ends, and says
+// how far it is.
 func (p *parts) replay(ctx context.Context, progress func(string, uint64, uint64)) error {
 	ready := make(chan error, 1)
 	go func() { ready <- p.partitions.Ready(ctx) }()
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {
-		done, total := p.partitions.Progress()
-		if total > 0 {
+		if done, total := p.partitions.Progress(); total > 0 {
 			progress("replaying the journal", done, total)
 		}
 		select {
 		case err := <-ready:
-			if err == nil && total > 0 {
+			if err != nil {
+				return err
+			}
+			if _, total := p.partitions.Progress(); total > 0 {
 				progress("replaying the journal", total, total)
 			}
-			return err
+			return nil
 		case <-tick.C:
 		}
 	}

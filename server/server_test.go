@@ -44,13 +44,18 @@ func run(t *testing.T, change func(*server.Config)) (bound server.Bound, stop fu
 	change(&c)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { ended <- server.Run(ctx, c) }()
+	asked := false // then the test has the error
 	stop = func() error {
+		asked = true
 		cancel()
 		err := <-ended
 		ended <- err
 		return err
 	}
 	t.Cleanup(func() {
+		if asked {
+			return
+		}
 		if err := stop(); err != nil {
 			t.Error(err)
 		}

@@ -110,6 +110,13 @@ type statusAnswer struct {
 	Tiers           []tierStatus          `json:"tiers"`
 	Partitions      []partitionStatus     `json:"partitions"`
 	Disk            diskStatus            `json:"disk"`
+	Written         writtenStatus         `json:"written"`
+}
+
+// writtenStatus is the bytes of page files that were written since the start, by what for.
+type writtenStatus struct {
+	store.Written
+	Amplification float64 `json:"amplification"` // all of them, for each that was sealed
 }
 
 type tierStatus struct {
@@ -162,8 +169,10 @@ func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.Notices == nil {
 		a.Notices = []string{}
 	}
-	if err := s.partitions.Err(); err != nil {
-		a.Notices = append(a.Notices, err.Error())
+	for _, err := range []error{s.partitions.Err(), s.partitions.Replaying()} {
+		if err != nil {
+			a.Notices = append(a.Notices, err.Error())
+		}
 	}
 	for _, e := range s.rejects.Entries() {
 		a.Rejected += e.Count
@@ -207,10 +216,12 @@ func (s *status) partitionStatus(now time.Time, a *statusAnswer) {
 		work := s.disk.stores[i].Work()
 		a.Partitions[i].work(now, work)
 		a.Notices = append(a.Notices, work.Damages...)
+		a.Written.Add(p.Written)
 		for i, t := range p.Tiers {
 			a.Tiers[i].add(t)
 		}
 	}
+	a.Written.Amplification = a.Written.Written.Amplification()
 }
 
 func (t *tierStatus) add(s store.TierStats) {

@@ -10,8 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"carillon/backup"
 	"carillon/directory"
@@ -220,36 +222,48 @@ func (v *verifier) journal(ctx context.Context) (err error) {
 		if v.highest[i] >= 0 && (sealed > last || sealed+1 < first) {
 			v.problem(fmt.Errorf("partition %d is sealed through journal message %d, but the journal has %d to %d", i, sealed, first, last))
 		}
-		if last >= first {
-			if err := v.messages(ctx, j, i, first, last); err != nil {
-				return err
-			}
+	}
+	if last >= first {
+		if err := v.messages(ctx, j, partitions, first, last); err != nil {
+			return err
 		}
-		v.progress("checking the journal", uint64(i+1), uint64(partitions))
 	}
 	return v.feed(ctx, j)
 }
 
-// messages reads what the journal holds for a partition.
-func (v *verifier) messages(ctx context.Context, j *journal.Journal, partition int, first, last uint64) error {
-	var decoder journal.Decoder
-	err := j.Read(ctx, partition, first, func(m journal.Message) error {
-		err := m.Err
-		for _, e := range m.Parts(&decoder) {
-			err = errors.Join(err, e)
-		}
-		if err != nil {
-			v.problem(fmt.Errorf("journal of partition %d, message %d: %w", partition, m.Sequence, err))
-		}
-		if m.Sequence >= last {
-			return errEnd
-		}
-		return nil
-	})
-	if errors.Is(err, errEnd) {
-		return nil
+// messages reads what the journal holds, all partitions' parts of a message at a time.
+func (v *verifier) messages(ctx context.Context, j *journal.Journal, partitions int, first, last uint64) error {
+	var mu sync.Mutex
+	done := uint64(0)
+	group, ctx := errgroup.WithContext(ctx)
+	for i, reader := range j.Readers(slices.Repeat([]uint64{first}, partitions)) {
+		group.Go(func() error {
+			defer reader.Close()
+			var decoder journal.Decoder
+			err := reader.Each(ctx, func(m journal.Message) error {
+				err := m.Err
+				for _, e := range m.Parts(&decoder) {
+					err = errors.Join(err, e)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					v.problem(fmt.Errorf("journal of partition %d, message %d: %w", i, m.Sequence, err))
+				}
+				done++
+				v.progress("checking the journal", min(done/uint64(partitions), last+1-first), last+1-first)
+				if m.Sequence >= last {
+					return errEnd
+				}
+				return nil
+			})
+			if errors.Is(err, errEnd) {
+				return nil
+			}
+			return err
+		})
 	}
-	return err
+	return group.Wait()
 }
 
 // feed reads the changes of the location directory.

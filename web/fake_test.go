@@ -313,6 +313,7 @@ func fakeStatus(names int) any {
 	for p := range 8 {
 		partitions = append(partitions, map[string]any{
 			"partition": p, "series": 18 + p%3, "acknowledged": 48210 + p*17, "applied": 48210 + p*17, "sealed": 47000 + p*11, "headBuckets": 5400 + 91*p,
+			"activity": []string{"idle", "merging"}[p/7], "activitySeconds": 12, "rollupLagSeconds": 3720, "waiting": "", "mergeWantsBytes": 0,
 		})
 	}
 	now := time.Now()
@@ -328,6 +329,11 @@ func fakeStatus(names int) any {
 			map[string]any{"resolution": "1h", "retention": "6y", "bytes": 31 << 20, "files": 14, "oldest": nil},
 		},
 		"partitions": partitions,
+		"disk": map[string]any{
+			"maxBytes": 1 << 30, "bytes": 697 << 20, "freeBytes": 40 << 30, "full": "",
+			"droppedEarly": []any{map[string]any{"resolution": "10s", "bytes": 29 << 20}},
+		},
+		"written": map[string]any{"sealed": 100 << 20, "rolled": 10 << 20, "merged": 120 << 20, "amplification": 2.3},
 	}
 }
 

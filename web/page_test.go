@@ -398,9 +398,10 @@ func testQuery(t *testing.T, ctx context.Context) {
 
 func testHealth(t *testing.T, ctx context.Context) {
 	p := open(t, ctx, newFake(t, machine()), "#/health", 1280, 800)
-	p.until(`document.querySelectorAll(".tile").length === 8 && document.querySelectorAll(".reject").length === 2`)
+	p.until(`document.querySelectorAll(".tile").length === 9 && document.querySelectorAll(".reject").length === 2`)
 	text := value[string](p, `document.getElementById("main").innerText`)
-	for _, want := range []string{"Port 2003 is taken", "points a second", "412 MiB", "remote_write", "malformed line", "1\u202f204", "Partitions", "18 MiB", "version 0.1.0"} {
+	for _, want := range []string{"Port 2003 is taken", "points a second", "412 MiB", "remote_write", "malformed line", "1\u202f204", "Partitions", "version 0.1.0",
+		"of 1 GiB; 29 MiB dropped early", "each byte is written 2.3 times", "merging for 12", "roll-up lag"} {
 		if !strings.Contains(strings.ToLower(text), strings.ToLower(want)) {
 			t.Errorf("the page does not say %q:\n%s", want, text)
 		}

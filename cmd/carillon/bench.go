@@ -25,9 +25,10 @@ func benchCommand() *cobra.Command {
 while at it. The figures are those of the documentation, under the same names.`,
 		Example: `  carillon bench directory
   carillon bench ingest --quick --json
+  carillon bench store --quick
   carillon bench record monday.rec`,
 	}
-	cmd.AddCommand(benchDirectoryCommand(), benchIngestCommand(), benchQuantizeCommand(), benchRecordCommand(), benchReplayCommand())
+	cmd.AddCommand(benchDirectoryCommand(), benchIngestCommand(), benchStoreCommand(), benchQuantizeCommand(), benchRecordCommand(), benchReplayCommand())
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"carillon/directory"
+	"carillon/receive"
 	"carillon/server"
 	"carillon/store"
 )
@@ -98,6 +99,7 @@ func serveFlags(f *pflag.FlagSet, c *server.Config, tiers, rules *string, level 
 	f.StringVar(&c.JournalURL, "journal-url", "", "external NATS server for the journal; empty for the embedded one")
 	f.DurationVar(&c.SealEvery, "seal-every", 10*time.Minute, "move points from the journal into files at least this often")
 	f.DurationVar(&c.FutureTolerance, "future-tolerance", time.Minute, "refuse points further ahead of the server's clock")
+	f.IntVar(&c.SpellingBits, "spelling-cache-bits", receive.DefaultSpellingBits, "log2 of the most series known by the bytes they are sent as, 26 bytes each; grows to it as needed")
 	caches := directory.DefaultCaches()
 	f.IntVar(&c.SeriesCaches.Series, "series-cache-bits", caches.Series, "log2 of the series whose number is cached, 26 bytes each; 0 for none")
 	f.IntVar(&c.SeriesCaches.Absent, "absent-cache-bits", caches.Absent, "log2 of the names cached as being no series; 0 for none")

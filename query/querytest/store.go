@@ -131,7 +131,7 @@ func (s *Store) Reads() []Read {
 func (s *Store) Tiers() []store.Tier { return s.tiers }
 
 // Settle returns at once: what is added can be read.
-func (s *Store) Settle(context.Context) error { return nil }
+func (s *Store) Settle(context.Context) (string, error) { return "", nil }
 
 // Read is as query.Buckets has it.
 func (s *Store) Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
@@ -154,6 +154,22 @@ func (s *Store) Read(ctx context.Context, ids []series.ID, tier int, from, to in
 		}
 	}
 	return ctx.Err()
+}
+
+// Samples is as query.Buckets has it.
+func (s *Store) Samples(ctx context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
+	otherwise func(series.ID, []bucket.Bucket) error) error {
+	return s.Read(ctx, ids, 0, from, to, func(id series.ID, buckets []bucket.Bucket) error {
+		var times []int64
+		var values []float64
+		for _, b := range buckets {
+			if sample := bucket.Of(b.LastTime, b.Last); b != sample {
+				return otherwise(id, buckets)
+			}
+			times, values = append(times, b.LastTime), append(values, b.Last)
+		}
+		return visit(id, times, values)
+	})
 }
 
 // Select is as query.Catalogue has it.

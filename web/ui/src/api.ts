@@ -26,7 +26,21 @@ export interface RangeSeries { metric: Labels; samples: Sample[] }
 export interface RangeAnswer { series: RangeSeries[]; warnings: string[] }
 
 export interface Tier { resolution: string; retention: string; bytes: number; files: number; oldest: number | null }
-export interface Partition { partition: number; series: number; acknowledged: number; applied: number; sealed: number; headBuckets: number }
+export interface Partition {
+  partition: number;
+  series: number;
+  acknowledged: number;
+  applied: number;
+  sealed: number;
+  headBuckets: number;
+  activity: string; // of the store's worker
+  activitySeconds: number;
+  rollupLagSeconds: number;
+  waiting: string; // why a seal waits for room on the disk
+  mergeWantsBytes: number;
+}
+/** Disk is the data directory: maxBytes is 0 without --disk-max, full is why no points are accepted, empty if they are. */
+export interface Disk { maxBytes: number; bytes: number; freeBytes: number; full: string; droppedEarly: { resolution: string; bytes: number }[] }
 export interface Status {
   version: string;
   uptimeSeconds: number;
@@ -43,6 +57,8 @@ export interface Status {
   notices: string[] | null;
   tiers: Tier[] | null;
   partitions: Partition[] | null;
+  disk: Disk;
+  written: { sealed: number; rolled: number; merged: number; amplification: number };
 }
 
 export interface RejectSample { time: string; from?: string; input: string; detail?: string }

@@ -1,7 +1,7 @@
 // The page of the server's own health.
 
-import { ApiError, rejects as fetchRejects, type Reject, type Status } from "./api";
-import { bar, card, drawTiles, table } from "./cards";
+import { ApiError, rejects as fetchRejects, type Partition, type Reject, type Status } from "./api";
+import { bar, card, drawTiles, table, type Tile } from "./cards";
 import { Chart } from "./chart";
 import { empty, fill, h } from "./dom";
 import { age, bytes, duration, grouped, plain } from "./format";
@@ -60,7 +60,6 @@ export class HealthPage implements Page {
   }
 
   private drawFigures(status: Status): void {
-    const disk = (status.tiers ?? []).reduce((sum, tier) => sum + tier.bytes, 0) + status.journalBytes + status.directoryBytes;
     const dropped = (status.dropped ?? []).reduce((sum, one) => sum + one.count, 0);
     drawTiles(this.tiles, [
       { title: "Points a second", value: plain.format(status.pointsPerSecond), more: `${grouped(status.points)} in all` },
@@ -68,7 +67,8 @@ export class HealthPage implements Page {
       { title: "Lag", value: status.lagSeconds < 0.0005 ? "0 s" : `${plain.format(status.lagSeconds)} s`, more: "from arrival to readable", attention: status.lagSeconds > 10 },
       { title: "Rejected", value: grouped(status.rejected), more: status.rejected ? "reasons below" : "nothing was refused", attention: status.rejected > 0 },
       { title: "Dropped", value: grouped(dropped), more: dropped ? "what and where, below" : "nothing was lost", attention: dropped > 0 },
-      { title: "Disk", value: bytes.format(disk), more: `journal ${bytes.format(status.journalBytes)}` },
+      diskTile(status),
+      workTile(status),
       { title: "Memory", value: bytes.format(status.memoryBytes), more: status.series ? `${bytes.format(status.memoryBytes / status.series)} a series` : "" },
       { title: "Up", value: duration(status.uptimeSeconds), more: `version ${status.version}` },
     ]);
@@ -101,6 +101,24 @@ export class HealthPage implements Page {
   }
 }
 
+/** diskTile is what the data directory takes, of what it may or of what there is. */
+function diskTile({ disk, journalBytes }: Status): Tile {
+  const room = disk.maxBytes ? `of ${bytes.format(disk.maxBytes)}` : `${bytes.format(disk.freeBytes)} free`;
+  const early = disk.droppedEarly.reduce((sum, tier) => sum + tier.bytes, 0);
+  const more = disk.full ? "full: no points are accepted" : early ? `${room}; ${bytes.format(early)} dropped early` : `${room}; journal ${bytes.format(journalBytes)}`;
+  return { title: "Disk", value: bytes.format(disk.bytes), more, attention: disk.full !== "" || early > 0 };
+}
+
+/** workTile is what the stores do beside taking points in. */
+function workTile({ partitions, written }: Status): Tile {
+  const busy = (partitions ?? []).map((one) => one.activity).filter((activity) => activity !== "idle");
+  const waiting = (partitions ?? []).some((one) => one.waiting);
+  return {
+    title: "Background", value: waiting ? "waiting for room" : busy.length ? [...new Set(busy)].join(", ") : "idle",
+    more: written.sealed ? `each byte is written ${plain.format(written.amplification)} times` : "nothing was sealed yet", attention: waiting,
+  };
+}
+
 function tierTable(status: Status): HTMLElement {
   const tiers = status.tiers ?? [];
   const most = Math.max(1, ...tiers.map((tier) => tier.bytes));
@@ -117,6 +135,13 @@ function flowTable(status: Status): HTMLElement {
 }
 
 function partitionTable(status: Status): HTMLElement {
-  return table(["partition", "series", "acknowledged", "applied", "sealed", "open buckets"], (status.partitions ?? []).map((one) =>
-    [String(one.partition), grouped(one.series), grouped(one.acknowledged), grouped(one.applied), grouped(one.sealed), grouped(one.headBuckets)]));
+  return table(["partition", "series", "acknowledged", "applied", "sealed", "open buckets", "roll-up lag", "background"], (status.partitions ?? []).map((one) =>
+    [String(one.partition), grouped(one.series), grouped(one.acknowledged), grouped(one.applied), grouped(one.sealed), grouped(one.headBuckets),
+      one.rollupLagSeconds ? duration(one.rollupLagSeconds) : "–", workOf(one)]));
+}
+
+function workOf(one: Partition): string {
+  if (one.waiting) return `waiting: ${one.waiting}`;
+  const wants = one.mergeWantsBytes ? `; merging waits for ${bytes.format(one.mergeWantsBytes)} of room` : "";
+  return (one.activity === "idle" ? "idle" : `${one.activity} for ${duration(one.activitySeconds)}`) + wants;
 }
