@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,7 @@ type Partition struct {
 	stats    atomic.Pointer[Stats]
 	position atomic.Pointer[position] // written by the loop alone
 	pressed  atomic.Bool              // see Set.Press
+	memories sync.Pool                // of *memory
 	target   uint64                   // last sequence of the journal at the start
 	replay   uint64                   // how many messages before it there were to read again
 

@@ -98,12 +98,13 @@ const viewSeries = 1024
 
 // read calls visit for the series that have buckets at the tier in [from, to].
 func (p *Partition) read(ctx context.Context, numbers []uint32, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
-	var buckets []bucket.Bucket
+	m := p.memory()
+	defer p.memories.Put(m)
 	return p.each(ctx, numbers, func(v *store.View, number uint32) (err error) {
-		if buckets, err = v.Read(number, tier, from, to, buckets[:0]); err != nil || len(buckets) == 0 {
+		if m.buckets, err = v.Read(number, tier, from, to, m.buckets[:0]); err != nil || len(m.buckets) == 0 {
 			return err
 		}
-		return visit(series.NewID(p.config.Number, number), buckets)
+		return visit(series.NewID(p.config.Number, number), m.buckets)
 	})
 }
 
@@ -111,25 +112,36 @@ func (p *Partition) read(ctx context.Context, numbers []uint32, tier int, from, 
 // are shown as these.
 func (p *Partition) samples(ctx context.Context, numbers []uint32, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
 	otherwise func(series.ID, []bucket.Bucket) error) error {
-	var (
-		times   []int64
-		values  []float64
-		buckets []bucket.Bucket
-	)
+	m := p.memory()
+	defer p.memories.Put(m)
 	return p.each(ctx, numbers, func(v *store.View, number uint32) (err error) {
 		var ok bool
-		if times, values, ok, err = v.Samples(number, from, to, times[:0], values[:0]); err != nil || ok && len(times) == 0 {
+		if m.times, m.values, ok, err = v.Samples(number, from, to, m.times[:0], m.values[:0]); err != nil || ok && len(m.times) == 0 {
 			return err
 		}
 		id := series.NewID(p.config.Number, number)
 		if ok {
-			return visit(id, times, values)
+			return visit(id, m.times, m.values)
 		}
-		if buckets, err = v.Read(number, 0, from, to, buckets[:0]); err != nil || len(buckets) == 0 {
+		if m.buckets, err = v.Read(number, 0, from, to, m.buckets[:0]); err != nil || len(m.buckets) == 0 {
 			return err
 		}
-		return otherwise(id, buckets)
+		return otherwise(id, m.buckets)
 	})
+}
+
+// memory is for what is read of one series, kept from one query for the next.
+type memory struct {
+	times   []int64
+	values  []float64
+	buckets []bucket.Bucket
+}
+
+func (p *Partition) memory() *memory {
+	if m, ok := p.memories.Get().(*memory); ok {
+		return m
+	}
+	return &memory{}
 }
 
 // each calls visit for series, with a view that has them.

@@ -41,24 +41,32 @@ func averageOver(values []float64) (float64, bool) {
 	return sum/count + rest/count, isFinite(sum + rest)
 }
 
+// leastOver and mostOver use builtins, which need no branches that cannot be foretold. Where the engine
+// comes to another zero, or to another answer to NaN, they leave it to the engine.
 func leastOver(values []float64) (float64, bool) {
 	least := values[0]
 	for _, x := range values[1:] {
-		if x < least {
-			least = x
-		}
+		least = min(least, x)
 	}
-	return least, !math.IsNaN(values[0])
+	return least, !math.IsNaN(least) && (least != 0 || allSame(values))
 }
 
 func mostOver(values []float64) (float64, bool) {
 	most := values[0]
 	for _, x := range values[1:] {
-		if x > most {
-			most = x
+		most = max(most, x)
+	}
+	return most, !math.IsNaN(most) && (most != 0 || allSame(values))
+}
+
+func allSame(values []float64) bool {
+	first := math.Float64bits(values[0])
+	for _, x := range values[1:] {
+		if math.Float64bits(x) != first {
+			return false
 		}
 	}
-	return most, !math.IsNaN(values[0])
+	return true
 }
 
 // isFinite tells whether nothing overflowed, and nothing was NaN or infinite.

@@ -1,7 +1,6 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -30,20 +29,23 @@ const (
 // that reads the piece with its series.
 type gathering struct {
 	*querier
-	wanted  selection
-	window  *window  // nil: samples as they are
-	moments moments  // of the window
-	readers []reader // sorted by id
+	wanted   selection
+	window   *window   // nil: samples as they are
+	moments  moments   // of the window
+	grouping *grouping // of what comes out of it; nil: it is not aggregated
+	column   column
+	ids      []series.ID // sorted
+	readers  []reader    // of ids, in their order
 
 	mu    sync.Mutex
 	notes annotations.Annotations // guarded by mu
 }
 
-func (g *gathering) read(ctx context.Context, ids []series.ID) error {
+func (g *gathering) read(ctx context.Context) error {
 	workers := runtime.GOMAXPROCS(0)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(workers)
-	for _, c := range g.planner.cohorts(g.retention, ids) {
+	for _, c := range g.planner.cohorts(g.retention, g.ids) {
 		parts := c.plan(g.wanted)
 		for piece := range slices.Chunk(c.ids, min(max(leastPiece, len(c.ids)/(workers*piecesAWorker)), mostPiece)) {
 			group.Go(func() error { return g.readPiece(ctx, piece, parts) })
@@ -89,7 +91,7 @@ func (g *gathering) readPiece(ctx context.Context, ids []series.ID, parts []stre
 
 // reader is that of a series, of which there is one.
 func (g *gathering) reader(id series.ID) *reader {
-	at, _ := slices.BinarySearchFunc(g.readers, id, func(r reader, id series.ID) int { return cmp.Compare(r.id, id) })
+	at, _ := slices.BinarySearch(g.ids, id)
 	return &g.readers[at]
 }
 
@@ -116,7 +118,7 @@ func (p *piece) readStretch(ctx context.Context, ids []series.ID, part stretch, 
 		r := p.reader(id)
 		return take(r, func() int64 { return r.add(part.within(buckets, resolution), resolution) })
 	}
-	if part.tier > 0 || p.readers[0].column == spread {
+	if part.tier > 0 || p.column == spread {
 		return p.buckets.Read(ctx, ids, part.tier, from, to, buckets)
 	}
 	return p.buckets.Samples(ctx, ids, from, to, func(id series.ID, times []int64, values []float64) error {
@@ -180,6 +182,9 @@ func (g *gathering) finish() ([]storage.Series, error) {
 			seen[set.Hash()] = struct{}{}
 		}
 		found = append(found, r.series(set))
+	}
+	if g.grouping != nil {
+		return g.aggregate(found)
 	}
 	return found, nil
 }

@@ -88,22 +88,25 @@ func (q *querier) read(ctx context.Context, hints *storage.SelectHints, matchers
 	if err := q.limits.checkSeries(len(ids)); err != nil {
 		return nil, nil, err
 	}
-	g := gathering{querier: q, window: w, wanted: selection{start: q.mint, end: q.maxt}}
+	g := gathering{querier: q, window: w, wanted: selection{start: q.mint, end: q.maxt}, ids: ids}
 	switch {
 	case w != nil:
 		g.moments = moments{hints.Start + q.lookback.Milliseconds() - 1, hints.End, hints.Step}
 		g.wanted, c = w.selection(g.moments), w.column()
+		if w.grouped {
+			g.grouping = groupingOf(hints)
+		}
 	case hints != nil:
 		g.wanted = selection{
 			start: hints.Start, end: hints.End, step: hints.Step, window: hints.Range,
 			pairs: c == edges || c == rises,
 		}
 	}
-	g.readers = make([]reader, len(ids))
+	g.column, g.readers = c, make([]reader, len(ids))
 	for i, id := range ids {
 		g.readers[i] = reader{id: id, kind: q.catalogue.Kind(id), column: c, window: w != nil, mean: w != nil && w.function == "avg_over_time"}
 	}
-	if err := g.read(ctx, ids); err != nil {
+	if err := g.read(ctx); err != nil {
 		return nil, nil, err
 	}
 	found, err := g.finish()

@@ -10,7 +10,7 @@ import (
 // columnParser parses PromQL and says in each range selector which column of the
 // buckets its function needs, as a matcher on columnLabel, or makes a window of both:
 //
-//	max_over_time(x[1h])      becomes  x{__window__="max_over_time 3600000 0 14 19"}
+//	max_over_time(x[1h])      becomes  x{__window__="max_over_time 3600000 0 14 19 false"}
 //
 // and where it cannot be a window, as in subqueries,
 //
@@ -70,6 +70,9 @@ func (r rewriter) expr(expr parser.Expr) parser.Expr {
 		e.Expr = r.expr(e.Expr)
 		if e.Param != nil {
 			e.Param = r.expr(e.Param)
+		}
+		if groups(e.Op) {
+			e.Expr = withGroups(e.Expr)
 		}
 	case *parser.BinaryExpr:
 		e.LHS, e.RHS = r.expr(e.LHS), r.expr(e.RHS)

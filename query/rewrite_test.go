@@ -12,22 +12,26 @@ func TestRewrite(t *testing.T) {
 	p := columnParser{parser.NewParser(parser.Options{})}
 	for text, want := range map[string]string{
 		"x":                                          "x",
-		"rate(x[5m])":                                `x{__window__="rate 300000 0 5 10"}`,
-		"irate(x[5m] offset 1m)":                     `x{__window__="irate 300000 60000 6 21"}`,
+		"rate(x[5m])":                                `x{__window__="rate 300000 0 5 10 false"}`,
+		"irate(x[5m] offset 1m)":                     `x{__window__="irate 300000 60000 6 21 false"}`,
 		"absent_over_time(x[1h])":                    "absent_over_time(x[1h])",
 		"last_over_time(x[1h])":                      "last_over_time(x[1h])",
-		"max_over_time((x[1h]))":                     `x{__window__="max_over_time 3600000 0 15 20"}`,
+		"max_over_time((x[1h]))":                     `x{__window__="max_over_time 3600000 0 15 20 false"}`,
 		"max_over_time(x[1h:5m])":                    "max_over_time(x[1h:5m])",
 		"max_over_time(x[1h] @ 5)":                   `max_over_time(x{__column__="max"}[1h] @ 5.000)`,
-		"sum(min_over_time(x[1h]))":                  `sum(x{__window__="min_over_time 3600000 0 18 23"})`,
+		"sum(min_over_time(x[1h]))":                  `sum(x{__window__="min_over_time 3600000 0 18 23 true"})`,
 		`avg_over_time(x{a="b"}[1h] @ 5 offset 2m)`:  `(sum_over_time(x{__column__="sum",a="b"}[1h] @ 5.000 offset 2m) / sum_over_time(x{__column__="count",a="b"}[1h] @ 5.000 offset 2m))`,
-		"2 ^ avg_over_time(x[1m])":                   `2 ^ x{__window__="avg_over_time 60000 0 18 23"}`,
-		"topk(scalar(count_over_time(x[1m])), y)":    `topk(scalar(x{__window__="count_over_time 60000 0 28 33"}), y)`,
+		"2 ^ avg_over_time(x[1m])":                   `2 ^ x{__window__="avg_over_time 60000 0 18 23 false"}`,
+		"topk(scalar(count_over_time(x[1m])), y)":    `topk(scalar(x{__window__="count_over_time 60000 0 28 33 false"}), y)`,
 		"quantile_over_time(0.5, x[1m])":             `quantile_over_time(0.5, x{__column__="avg"}[1m])`,
 		"max_over_time(avg_over_time(x[1m])[1h:])":   `max_over_time((sum_over_time(x{__column__="sum"}[1m]) / sum_over_time(x{__column__="count"}[1m]))[1h:])`,
 		"max_over_time(count_over_time(x[1m])[1h:])": `max_over_time(sum_over_time(x{__column__="count"}[1m])[1h:])`,
 		`avg_over_time(x{__column__="max"}[1h])`:     `avg_over_time(x{__column__="max"}[1h])`,
-		"absent(rate(x[5m])) or rate(x[5m])":         `absent(rate(x{__column__="rises"}[5m])) or x{__window__="rate 300000 0 28 33"}`,
+		"absent(rate(x[5m])) or rate(x[5m])":         `absent(rate(x{__column__="rises"}[5m])) or x{__window__="rate 300000 0 28 33 false"}`,
+		"sum by (a) ((rate(x[5m])))":                 `sum by (a) (x{__window__="rate 300000 0 18 23 true"})`,
+		"max(-rate(x[5m]))":                          `max(-x{__window__="rate 300000 0 10 15 false"})`,
+		"count(rate(x[5m]))":                         `count(x{__window__="rate 300000 0 11 16 false"})`,
+		"topk(1, rate(x[5m]))":                       `topk(1, x{__window__="rate 300000 0 13 18 false"})`,
 		"timestamp(deriv(x[5m]))":                    "timestamp(deriv(x[5m]))",
 	} {
 		expr, err := p.ParseExpr(text)
@@ -38,12 +42,12 @@ func TestRewrite(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", text, got, want)
 		}
 	}
-	for _, text := range []string{`x{__window__="rate 300000 0 5 10"}`, `rate(x{__window__!="a"}[5m])`} {
+	for _, text := range []string{`x{__window__="rate 300000 0 5 10 false"}`, `rate(x{__window__!="a"}[5m])`} {
 		if _, err := p.ParseExpr(text); !errors.Is(err, errWindowLabel) {
 			t.Errorf("%s: got %v", text, err)
 		}
 	}
-	for _, value := range []string{"", "rate", "rate 1 2 3", "rate 1 2 3 x", "nothing 1 2 3 4"} {
+	for _, value := range []string{"", "rate", "rate 1 2 3", "rate 1 2 3 x", "rate 1 2 3 4", "nothing 1 2 3 4 false"} {
 		if w, _, err := cutWindow([]*labels.Matcher{{Type: labels.MatchEqual, Name: windowLabel, Value: value}}); err == nil {
 			t.Errorf("%q: got %+v", value, w)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 
 	"carillon/bucket"
+	"carillon/series"
 )
 
 // A window is a function over a range selector that is worked out where the samples are
@@ -25,16 +26,17 @@ import (
 //
 // What comes out is a series of an instant selector, so the expression is rewritten:
 //
-//	max_over_time(x[1m] offset 5m)  becomes  x{__window__="max_over_time 60000 300000 0 25"}
+//	max_over_time(x[1m] offset 5m)  becomes  x{__window__="max_over_time 60000 300000 0 25 false"}
 //
-// with the length and the offset in milliseconds and the place of the range selector in the
-// expression. The times are those of the whole question; so a function stays as it is
+// with the length and the offset in milliseconds, the place of the range selector in the
+// expression, and whether the aggregation around it may be worked out too. The times are those of the whole question; so a function stays as it is
 // inside of subqueries, and where @ moves it, and as the argument of a function that looks
 // at its selector's labels.
 type window struct {
 	function       string
 	length, offset int64 // milliseconds
 	position       posrange.PositionRange
+	grouped        bool
 }
 
 // windowLabel is the label by which a selector asks for a window. The querier takes the matcher
@@ -60,7 +62,7 @@ func asWindow(function string, matrix *parser.MatrixSelector) (*parser.VectorSel
 		matrix.RangeExpr != nil || selector.OriginalOffsetExpr != nil {
 		return nil, false
 	}
-	w := window{function, matrix.Range.Milliseconds(), selector.OriginalOffset.Milliseconds(), matrix.PositionRange()}
+	w := window{function, matrix.Range.Milliseconds(), selector.OriginalOffset.Milliseconds(), matrix.PositionRange(), false}
 	selector.OriginalOffset = 0
 	selector.LabelMatchers = append(slices.Clone(selector.LabelMatchers), w.matcher())
 	return &selector, true
@@ -73,12 +75,12 @@ func namesWindow(matchers []*labels.Matcher) bool {
 	return slices.ContainsFunc(matchers, func(m *labels.Matcher) bool { return m.Name == windowLabel })
 }
 
-const windowFormat = "%s %d %d %d %d"
+const windowFormat = "%s %d %d %d %d %t"
 
 func (w window) matcher() *labels.Matcher {
 	return &labels.Matcher{
 		Type: labels.MatchEqual, Name: windowLabel,
-		Value: fmt.Sprintf(windowFormat, w.function, w.length, w.offset, w.position.Start, w.position.End),
+		Value: fmt.Sprintf(windowFormat, w.function, w.length, w.offset, w.position.Start, w.position.End, w.grouped),
 	}
 }
 
@@ -90,13 +92,33 @@ func cutWindow(matchers []*labels.Matcher) (*window, []*labels.Matcher, error) {
 		return nil, matchers, nil
 	}
 	var w window
-	if _, err := fmt.Sscanf(matchers[at].Value, windowFormat, &w.function, &w.length, &w.offset, &w.position.Start, &w.position.End); err != nil {
+	if _, err := fmt.Sscanf(matchers[at].Value, windowFormat, &w.function, &w.length, &w.offset, &w.position.Start, &w.position.End, &w.grouped); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", matchers[at], err)
 	}
 	if _, ok := windowColumns[w.function]; !ok {
 		return nil, nil, fmt.Errorf("%s: there is no such window", matchers[at])
 	}
 	return &w, slices.Concat(matchers[:at], matchers[at+1:]), nil
+}
+
+// withGroups has the selector that stands for a window, if that is what is right inside of an
+// aggregation, say so.
+func withGroups(inside parser.Expr) parser.Expr {
+	bare := inside
+	for paren, ok := bare.(*parser.ParenExpr); ok; paren, ok = bare.(*parser.ParenExpr) {
+		bare = paren.Expr
+	}
+	selector, ok := bare.(*parser.VectorSelector)
+	if !ok {
+		return inside
+	}
+	w, rest, err := cutWindow(selector.LabelMatchers)
+	if w == nil || err != nil {
+		return inside
+	}
+	w.grouped = true
+	selector.LabelMatchers = append(rest, w.matcher())
+	return selector
 }
 
 // moments are the times at which a query is evaluated, milliseconds. The engine does not tell
@@ -260,7 +282,7 @@ func (w *window) noteName(set labels.Labels, notes *annotations.Annotations) {
 	if w.function != "rate" && w.function != "increase" {
 		return
 	}
-	name := set.Get(labels.MetricName)
+	name := set.Get(series.MetricName)
 	if name == "" || slices.ContainsFunc([]string{"_total", "_sum", "_count", "_bucket"}, func(suffix string) bool { return strings.HasSuffix(name, suffix) }) {
 		return
 	}

@@ -36,6 +36,11 @@ type cursor struct {
 
 func newCursor(f *file, d *page.Decoder) *cursor { return &cursor{file: f, decoder: d, block: -1} }
 
+// close leaves nothing but memory to be used for another file.
+func (c *cursor) close() {
+	*c = cursor{decoder: c.decoder, block: -1, entries: c.entries, raw: c.raw, data: c.data, taken: c.taken}
+}
+
 func (c *cursor) loadBlock(block int) error {
 	if c.block == block {
 		return nil

@@ -38,8 +38,9 @@ func (f *fold) add(buckets []bucket.Bucket, replaces bool) {
 	}
 	f.spare = append(f.spare[:0], f.acc[keep:]...)
 	f.acc = f.acc[:keep]
+	f.acc = slices.Grow(f.acc, len(buckets))
 	old := f.spare
-	for len(buckets) > 0 {
+	for len(buckets) > 0 && len(old) > 0 {
 		start := buckets[0].Start(f.resolution)
 		for len(old) > 0 && old[0].FirstTime < start {
 			f.push(&old[0])
@@ -54,12 +55,16 @@ func (f *fold) add(buckets []bucket.Bucket, replaces bool) {
 		f.push(&buckets[0])
 		buckets = buckets[1:]
 	}
+	for i := range buckets {
+		f.push(&buckets[i])
+	}
 	f.acc = append(f.acc, old...)
 }
 
 // push appends a bucket, or merges it with the last one of the same segment.
 func (f *fold) push(b *bucket.Bucket) {
-	if n := len(f.acc); n > 0 && f.acc[n-1].Start(f.resolution) == b.Start(f.resolution) {
+	// A step of the resolution or more leads out of any segment: no division then.
+	if n := len(f.acc); n > 0 && b.FirstTime-f.acc[n-1].FirstTime < f.resolution && f.acc[n-1].Start(f.resolution) == b.Start(f.resolution) {
 		f.acc[n-1].Merge(f.kind, b)
 		if f.coarse {
 			f.acc[n-1].Round()

@@ -70,6 +70,8 @@ type Store struct {
 
 	written written
 
+	workspaces sync.Pool // of *workspace
+
 	mu      sync.Mutex
 	current *version
 	sealing *head

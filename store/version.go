@@ -102,20 +102,40 @@ type reader struct {
 	files   [][]*file
 	graves  []*grave
 	cursors map[*file]*cursor
+	spare   []*cursor // of versions before, for their scratch memory
 	decoder page.Decoder
 	scratch []bucket.Bucket
 	finest  fold // scratch
 }
 
 func newReader(v *version) *reader {
-	return &reader{files: v.files, graves: v.graves, cursors: make(map[*file]*cursor)}
+	r := &reader{cursors: make(map[*file]*cursor)}
+	r.turn(v)
+	return r
+}
+
+// turn makes it a reader of another version, nil for none, and keeps its memory.
+func (r *reader) turn(v *version) {
+	for f, c := range r.cursors {
+		c.close()
+		r.spare = append(r.spare, c)
+		delete(r.cursors, f)
+	}
+	r.files, r.graves = nil, nil
+	if v != nil {
+		r.files, r.graves = v.files, v.graves
+	}
 }
 
 func (r *reader) cursor(tier int, f *file) *cursor {
 	c := r.cursors[f]
 	if c == nil {
-		c = newCursor(f, &r.decoder)
-		c.tier = tier
+		if n := len(r.spare); n > 0 {
+			c, r.spare = r.spare[n-1], r.spare[:n-1]
+		} else {
+			c = newCursor(nil, &r.decoder)
+		}
+		c.file, c.tier = f, tier
 		for _, g := range r.graves {
 			if g.concerns(tier, f) {
 				c.graves = append(c.graves, g)

@@ -18,12 +18,26 @@ type View struct {
 	head    arena
 	chains  map[uint32]chain // into head, as long as they were
 	open    map[uint32]bucket.Bucket
+	*workspace
+}
 
+// workspace is what a view works with. The store keeps it for the next one: it is
+// memory, of which a query over a long range needs much.
+type workspace struct {
 	reader *reader
-	ladder *ladder         // nil before it is needed
+	ladder *ladder
 	out    fold            // scratch, as are the next two
 	loose  []bucket.Bucket // what is in no file
 	spans  []span
+}
+
+func (s *Store) workspace(v *version) *workspace {
+	w, ok := s.workspaces.Get().(*workspace)
+	if !ok {
+		return &workspace{reader: newReader(v), ladder: newLadder(s.config.Tiers)}
+	}
+	w.reader.turn(v)
+	return w
 }
 
 // View looks at some series. The function, which may be nil, gives the open
@@ -46,7 +60,7 @@ func (s *Store) View(numbers []uint32, open func(number uint32) (bucket.Bucket, 
 	defer s.mu.Unlock()
 	v.version, v.sealing = s.current, s.sealing.hold()
 	v.version.refs.Add(1)
-	v.reader = newReader(v.version)
+	v.workspace = s.workspace(v.version)
 	return v
 }
 
@@ -55,6 +69,9 @@ func (v *View) Close() {
 	v.base.release()
 	v.sealing.release()
 	v.store.release(v.version)
+	v.reader.turn(nil)
+	v.store.workspaces.Put(v.workspace)
+	v.workspace = nil
 }
 
 // Limits of the times that Read works with, far from where they would wrap around.
@@ -173,9 +190,6 @@ func (v *View) coarse(number uint32, tier int, from, to int64, undisturbed func(
 	v.spans = touched(v.loose, v.out.resolution, max(from, whole), min(to, watermark), v.spans[:0])
 	if to > watermark {
 		v.spans = append(v.spans, span{max(from, watermark), to})
-	}
-	if v.ladder == nil {
-		v.ladder = newLadder(v.store.config.Tiers)
 	}
 	for _, s := range v.spans {
 		fine, err := v.reader.fine(number, v.out.kind, v.store.resolution(0), s, v.loose)
