@@ -173,7 +173,18 @@ func (s *Set) Horizons() []int64 {
 // without any are left out. The slice is only valid during the call.
 func (s *Set) Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
 	for i, numbers := range s.numbers(ids) {
-		if err := s.partitions[i].read(ctx, numbers, tier, from, to, visit); err != nil {
+		if err := s.partitions[i].read(ctx, numbers, tier, from, to, (*store.View).Read, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sums is Read for who wants to know nothing but counts, sums, least and largest of all that
+// is in [from, to]: one bucket may stand for many, of which nothing but these four is right.
+func (s *Set) Sums(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
+	for i, numbers := range s.numbers(ids) {
+		if err := s.partitions[i].read(ctx, numbers, tier, from, to, (*store.View).ReadSums, visit); err != nil {
 			return err
 		}
 	}

@@ -96,12 +96,15 @@ func (p *Partition) wake() {
 // between two journal messages.
 const viewSeries = 1024
 
+// reading is a way to read one series' buckets: store.View's Read, or ReadSums.
+type reading func(v *store.View, number uint32, tier int, from, to int64, dst []bucket.Bucket) ([]bucket.Bucket, error)
+
 // read calls visit for the series that have buckets at the tier in [from, to].
-func (p *Partition) read(ctx context.Context, numbers []uint32, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
+func (p *Partition) read(ctx context.Context, numbers []uint32, tier int, from, to int64, read reading, visit func(series.ID, []bucket.Bucket) error) error {
 	m := p.memory()
 	defer p.memories.Put(m)
 	return p.each(ctx, numbers, func(v *store.View, number uint32) (err error) {
-		if m.buckets, err = v.Read(number, tier, from, to, m.buckets[:0]); err != nil || len(m.buckets) == 0 {
+		if m.buckets, err = read(v, number, tier, from, to, m.buckets[:0]); err != nil || len(m.buckets) == 0 {
 			return err
 		}
 		return visit(series.NewID(p.config.Number, number), m.buckets)

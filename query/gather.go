@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
@@ -20,10 +21,13 @@ import (
 // Series are read in pieces, by as many goroutines as there are processors. A piece is small
 // enough that all of them have something to do, and as large as one look at a partition may be.
 const (
-	leastPiece    = 16
+	leastPiece    = 2
 	mostPiece     = 1024
 	piecesAWorker = 4
 )
+
+// longWindow is what takes whole pages of samples.
+const longWindow = int64(6 * time.Hour / time.Millisecond)
 
 // gathering is the reading of one selection. Each reader is at one time one goroutine's, the one
 // that reads the piece with its series.
@@ -118,7 +122,10 @@ func (p *piece) readStretch(ctx context.Context, ids []series.ID, part stretch, 
 		r := p.reader(id)
 		return take(r, func() int64 { return r.add(part.within(buckets, resolution), resolution) })
 	}
-	if part.tier > 0 || p.column == spread {
+	switch {
+	case p.summable(part.tier):
+		return p.buckets.Sums(ctx, ids, part.tier, from, to, buckets)
+	case part.tier > 0 || p.column == spread:
 		return p.buckets.Read(ctx, ids, part.tier, from, to, buckets)
 	}
 	return p.buckets.Samples(ctx, ids, from, to, func(id series.ID, times []int64, values []float64) error {
@@ -132,6 +139,16 @@ func (p *piece) readStretch(ctx context.Context, ids []series.ID, part stretch, 
 		}
 		return take(r, func() int64 { return r.addSamples(times, values, resolution) })
 	}, buckets)
+}
+
+// summable tells whether a tier may say what many buckets come to together: the window is
+// worked out once, over all that is read, and from a column that adds up. At the finest tier
+// samples are exact and quick to read, so that there it must be long, and no sum.
+func (g *gathering) summable(tier int) bool {
+	if g.window == nil || g.moments.start != g.moments.end || !slices.Contains([]column{counts, sums, minima, maxima}, g.column) {
+		return false
+	}
+	return tier > 0 || g.column != sums && g.window.length >= longWindow
 }
 
 // slideDirect is slide for a reader that got nothing before, if it can do without keeping

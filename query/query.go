@@ -51,6 +51,9 @@ type Buckets interface {
 	// with only a staleness marker included; ids without any are left out. The
 	// slice is only valid during the call. An error of visit ends the reading and is returned.
 	Read(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error
+	// Sums is Read for who wants to know nothing but counts, sums, least and largest of all
+	// that is in [from, to]: one bucket may stand for many, of which nothing but these four is right.
+	Sums(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error
 	// Samples is Read at the finest tier, but series that have nothing but samples there, at
 	// most one a segment, may be shown to visit as their times and values, of which
 	// bucket.StaleNaN is a staleness marker. Buckets of the others are for otherwise.

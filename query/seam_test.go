@@ -38,6 +38,16 @@ func (p partitioned) Read(_ context.Context, ids []series.ID, tier int, from, to
 	})
 }
 
+func (p partitioned) Sums(_ context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
+	return p.each(ids, func(view *store.View, id series.ID, number uint32) error {
+		buckets, err := view.ReadSums(number, tier, from, to, nil)
+		if err != nil {
+			return err
+		}
+		return visit(id, buckets)
+	})
+}
+
 func (p partitioned) Samples(_ context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
 	otherwise func(series.ID, []bucket.Bucket) error) error {
 	return p.each(ids, func(view *store.View, id series.ID, number uint32) error {

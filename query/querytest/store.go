@@ -156,6 +156,11 @@ func (s *Store) Read(ctx context.Context, ids []series.ID, tier int, from, to in
 	return ctx.Err()
 }
 
+// Sums is as query.Buckets has it, without any use of the liberty.
+func (s *Store) Sums(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error {
+	return s.Read(ctx, ids, tier, from, to, visit)
+}
+
 // Samples is as query.Buckets has it.
 func (s *Store) Samples(ctx context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
 	otherwise func(series.ID, []bucket.Bucket) error) error {
