@@ -34,7 +34,7 @@ func TestSplice(t *testing.T) {
 				case len(l.Buckets) > 0 && l.Buckets[len(l.Buckets)-1].FirstTime == start:
 					l.Buckets[len(l.Buckets)-1].Count++
 				default:
-					l.Buckets = append(l.Buckets, bucket.Bucket{FirstTime: start, LastTime: start, Count: 1})
+					l.Buckets = append(l.Buckets, bucket.Bucket{FirstTime: start, LastTime: start, Count: 1, Sum: float64(resolution)})
 				}
 			}
 			if len(l.Buckets) > 0 {
@@ -48,12 +48,19 @@ func TestSplice(t *testing.T) {
 				want++
 			}
 		}
-		all := Splice(levels)
+		all := Splice(slices.Clone(levels))
 		have := uint64(0)
 		for i, b := range all {
 			have += b.Count
 			if i > 0 && b.FirstTime <= all[i-1].FirstTime {
 				t.Fatalf("%d comes after %d", b.FirstTime, all[i-1].FirstTime)
+			}
+		}
+		for _, b := range all {
+			for _, l := range levels {
+				if float64(l.Resolution) < b.Sum && len(l.Buckets) > 0 && l.Since <= b.FirstTime {
+					t.Fatalf("%d is of %v, and %d has all of it", b.FirstTime, b.Sum, l.Resolution)
+				}
 			}
 		}
 		if have != want {

@@ -70,7 +70,7 @@ func TestImportExported(t *testing.T) {
 	now := time.Now()
 	from := now.Add(-2 * time.Hour)
 	sendBeats(t, s.Graphite, "out", 40, 50, now)
-	if out, err := carillon("import", "whisper", t.TempDir(), "--data", data).CombinedOutput(); err == nil || !strings.Contains(string(out), "in use by process") {
+	if out, err := carillon("import", "openmetrics", "testdata/import/one.om", "--data", data).CombinedOutput(); err == nil || !strings.Contains(string(out), "in use by process") {
 		t.Errorf("beside a server: %v\n%s", err, out)
 	}
 	if err := s.stop(); err != nil {
@@ -239,7 +239,7 @@ func TestImportFiles(t *testing.T) {
 			t.Errorf("there is no %q in\n%s", want, text)
 		}
 	}
-	if out := shell(t, "import", "whisper", graphite, "--data", data); !strings.Contains(out, "0 series, 0 samples in 0 buckets\n1 files could not be read (junk.wsp: ") {
+	if out := shell(t, "import", "whisper", graphite, "--data", tempData(t)); !strings.Contains(out, "1 series, 2 samples in 2 buckets\n1 files could not be read (junk.wsp: ") {
 		t.Error(out)
 	}
 	for what, args := range map[string][]string{
