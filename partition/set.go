@@ -191,13 +191,14 @@ func (s *Set) Sums(ctx context.Context, ids []series.ID, tier int, from, to int6
 	return nil
 }
 
-// Samples is Read at the finest tier, but series that have nothing but samples there, at
-// most one a segment, are shown to visit as their times and values, of which
-// bucket.StaleNaN is a staleness marker. That is much faster. Buckets of the others are for otherwise.
-func (s *Set) Samples(ctx context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
-	otherwise func(series.ID, []bucket.Bucket) error) error {
+// Scan is Read for those who keep nothing, and much faster: buckets come in pieces, oldest first, and
+// series that have nothing but samples at the finest tier, at most one a segment, are shown
+// to samples as their times and values, of which bucket.StaleNaN is a staleness marker.
+// Without samples all are shown to visit.
+func (s *Set) Scan(ctx context.Context, ids []series.ID, tier int, from, to int64, samples func(id series.ID, times []int64, values []float64) error,
+	visit func(series.ID, []bucket.Bucket) error) error {
 	for i, numbers := range s.numbers(ids) {
-		if err := s.partitions[i].samples(ctx, numbers, from, to, visit, otherwise); err != nil {
+		if err := s.partitions[i].scan(ctx, numbers, tier, from, to, samples, visit); err != nil {
 			return err
 		}
 	}

@@ -111,25 +111,24 @@ func (p *Partition) read(ctx context.Context, numbers []uint32, tier int, from, 
 	})
 }
 
-// samples is read at the finest tier, where series that have nothing but samples
-// are shown as these.
-func (p *Partition) samples(ctx context.Context, numbers []uint32, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
-	otherwise func(series.ID, []bucket.Bucket) error) error {
+// scan is read in pieces, where series that have nothing but samples are shown as these,
+// unless samples is nil.
+func (p *Partition) scan(ctx context.Context, numbers []uint32, tier int, from, to int64, samples func(id series.ID, times []int64, values []float64) error,
+	visit func(series.ID, []bucket.Bucket) error) error {
 	m := p.memory()
 	defer p.memories.Put(m)
 	return p.each(ctx, numbers, func(v *store.View, number uint32) (err error) {
-		var ok bool
-		if m.times, m.values, ok, err = v.Samples(number, from, to, m.times[:0], m.values[:0]); err != nil || ok && len(m.times) == 0 {
-			return err
-		}
 		id := series.NewID(p.config.Number, number)
-		if ok {
-			return visit(id, m.times, m.values)
+		if tier == 0 && samples != nil {
+			var ok bool
+			if m.times, m.values, ok, err = v.Samples(number, from, to, m.times[:0], m.values[:0]); err != nil || ok && len(m.times) == 0 {
+				return err
+			}
+			if ok {
+				return samples(id, m.times, m.values)
+			}
 		}
-		if m.buckets, err = v.Read(number, 0, from, to, m.buckets[:0]); err != nil || len(m.buckets) == 0 {
-			return err
-		}
-		return otherwise(id, m.buckets)
+		return v.Scan(number, tier, from, to, func(buckets []bucket.Bucket) error { return visit(id, buckets) })
 	})
 }
 

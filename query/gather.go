@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -47,49 +48,77 @@ type gathering struct {
 
 func (g *gathering) read(ctx context.Context) error {
 	workers := runtime.GOMAXPROCS(0)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(workers)
+	var pieces []piece
 	for _, c := range g.planner.cohorts(g.retention, g.ids) {
 		parts := c.plan(g.wanted)
-		for piece := range slices.Chunk(c.ids, min(max(leastPiece, len(c.ids)/(workers*piecesAWorker)), mostPiece)) {
-			group.Go(func() error { return g.readPiece(ctx, piece, parts) })
+		for ids := range slices.Chunk(c.ids, min(max(leastPiece, len(c.ids)/(workers*piecesAWorker)), mostPiece)) {
+			pieces = append(pieces, piece{ids, parts})
 		}
+	}
+	var taken atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range min(workers, len(pieces)) {
+		group.Go(func() error {
+			w := g.worker()
+			for i := taken.Add(1); i <= int64(len(pieces)); i = taken.Add(1) {
+				if err := w.readPiece(ctx, pieces[i-1]); err != nil {
+					return err
+				}
+			}
+			w.done()
+			return nil
+		})
 	}
 	return group.Wait()
 }
 
-// piece is some series that one goroutine reads.
+// piece is some series, with the stretches to be read of them.
 type piece struct {
+	ids   []series.ID
+	parts []stretch
+}
+
+// worker reads pieces. One goroutine owns it.
+type worker struct {
 	*gathering
 	slider *slider  // nil without a window
 	spare  []sample // of a series that the slider is done with
 }
 
-// readPiece reads the stretches, oldest first. What the slider needs of a series goes again
-// when its newest stretch is read.
-func (g *gathering) readPiece(ctx context.Context, ids []series.ID, parts []stretch) error {
-	p := piece{gathering: g}
+func (g *gathering) worker() *worker {
+	w := &worker{gathering: g}
 	if g.window != nil {
-		p.slider = newSlider(g.window, g.moments)
+		w.slider = newSlider(g.window, g.moments)
 	}
-	for i, part := range parts {
-		if err := p.readStretch(ctx, ids, part, i == len(parts)-1); err != nil {
+	return w
+}
+
+// done hands in what the slider has to say.
+func (w *worker) done() {
+	if w.slider == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notes.Merge(w.slider.notes)
+}
+
+// readPiece reads the stretches of a piece, oldest first. What the slider needs of a series goes
+// again when its newest stretch is read.
+func (w *worker) readPiece(ctx context.Context, p piece) error {
+	for i, part := range p.parts {
+		if err := w.readStretch(ctx, p.ids, part, i == len(p.parts)-1); err != nil {
 			return storageError(err)
 		}
 	}
-	if p.slider == nil {
+	if w.slider == nil {
 		return nil
 	}
-	for _, id := range ids { // those that the newest stretch has nothing of
-		if r := g.reader(id); !r.slid {
-			if err := p.slide(r); err != nil {
-				return err
-			}
+	for _, id := range p.ids { // the last one, and those that the newest stretch has nothing of
+		if err := w.slide(w.reader(id)); err != nil {
+			return err
 		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.notes.Merge(p.slider.notes)
 	return nil
 }
 
@@ -100,45 +129,53 @@ func (g *gathering) reader(id series.ID) *reader {
 }
 
 // readStretch reads what one tier answers.
-func (p *piece) readStretch(ctx context.Context, ids []series.ID, part stretch, newest bool) error {
-	resolution := p.planner.resolution(part.tier)
-	from, to := max(p.wanted.start, part.from), min(p.wanted.end, part.to-1)
-	slides := newest && p.slider != nil
-	take := func(r *reader, add func() int64) error {
-		if slides && r.samples == nil {
-			r.samples, p.spare = p.spare, nil
+func (w *worker) readStretch(ctx context.Context, ids []series.ID, part stretch, newest bool) error {
+	resolution := w.planner.resolution(part.tier)
+	from, to := max(w.wanted.start, part.from), min(w.wanted.end, part.to-1)
+	slides := newest && w.slider != nil
+	var current *reader // the one that a stretch was last read of
+	turn := func(id series.ID) (*reader, error) {
+		if current != nil && current.id == id {
+			return current, nil
 		}
-		if err := p.budget.take(add()); err != nil {
+		if slides && current != nil {
+			if err := w.slide(current); err != nil {
+				return nil, err
+			}
+		}
+		if current = w.reader(id); slides && current.samples == nil {
+			current.samples, w.spare = w.spare, nil
+		}
+		return current, ctx.Err()
+	}
+	samples := func(id series.ID, times []int64, values []float64) error {
+		r, err := turn(id)
+		if err != nil {
 			return err
 		}
-		if slides {
-			if err := p.slide(r); err != nil {
-				return err
-			}
-		}
-		return ctx.Err()
-	}
-	buckets := func(id series.ID, buckets []bucket.Bucket) error {
-		r := p.reader(id)
-		return take(r, func() int64 { return r.add(part.within(buckets, resolution), resolution) })
-	}
-	switch {
-	case p.summable(part.tier):
-		return p.buckets.Sums(ctx, ids, part.tier, from, to, buckets)
-	case part.tier > 0 || p.column == spread:
-		return p.buckets.Read(ctx, ids, part.tier, from, to, buckets)
-	}
-	return p.buckets.Samples(ctx, ids, from, to, func(id series.ID, times []int64, values []float64) error {
-		r := p.reader(id)
 		first, end := part.bounds(len(times), func(i int) int64 { return bucket.Floor(times[i], resolution) })
 		times, values = times[first:end], values[first:end]
-		if slides && r.samples == nil {
-			if done, err := p.slideDirect(r, times, values); done || err != nil {
+		if slides && len(r.samples) == 0 {
+			if done, err := w.slideDirect(r, times, values); done || err != nil {
 				return err
 			}
 		}
-		return take(r, func() int64 { return r.addSamples(times, values, resolution) })
-	}, buckets)
+		return w.budget.take(r.addSamples(times, values, resolution))
+	}
+	buckets := func(id series.ID, buckets []bucket.Bucket) error {
+		r, err := turn(id)
+		if err != nil {
+			return err
+		}
+		return w.budget.take(r.add(part.within(buckets, resolution), resolution))
+	}
+	switch {
+	case w.summable(part.tier):
+		return w.buckets.Sums(ctx, ids, part.tier, from, to, buckets)
+	case w.column == spread:
+		return w.buckets.Scan(ctx, ids, part.tier, from, to, nil, buckets)
+	}
+	return w.buckets.Scan(ctx, ids, part.tier, from, to, samples, buckets)
 }
 
 // summable tells whether a tier may say what many buckets come to together: the window is
@@ -153,20 +190,26 @@ func (g *gathering) summable(tier int) bool {
 
 // slideDirect is slide for a reader that got nothing before, if it can do without keeping
 // the samples.
-func (p *piece) slideDirect(r *reader, times []int64, values []float64) (done bool, err error) {
-	if r.samples, r.slid = p.slider.slideDirect(times, values); !r.slid {
+func (w *worker) slideDirect(r *reader, times []int64, values []float64) (done bool, err error) {
+	out, ok := w.slider.slideDirect(times, values)
+	if !ok {
 		return false, nil
 	}
-	return true, p.budget.take(int64(len(times)+len(r.samples)) * sampleBytes)
+	w.spare = r.samples
+	r.samples, r.slid = out, true
+	return true, w.budget.take(int64(len(times)+len(out)) * sampleBytes)
 }
 
-// slide puts what comes out of the window in the place of a reader's samples.
-func (p *piece) slide(r *reader) error {
+// slide puts what comes out of the window in the place of a reader's samples, unless that is done.
+func (w *worker) slide(r *reader) error {
+	if r.slid {
+		return nil
+	}
 	read := r.samples
-	r.samples = p.slider.slide(read, r.weights)
+	r.samples = w.slider.slide(read, r.weights)
 	r.weights, r.slid = nil, true
-	p.spare = read[:0]
-	return p.budget.take(int64(len(r.samples)) * sampleBytes)
+	w.spare = read[:0]
+	return w.budget.take(int64(len(r.samples)) * sampleBytes)
 }
 
 // finish makes the series that the engine sees of those that have any samples.

@@ -54,11 +54,12 @@ type Buckets interface {
 	// Sums is Read for who wants to know nothing but counts, sums, least and largest of all
 	// that is in [from, to]: one bucket may stand for many, of which nothing but these four is right.
 	Sums(ctx context.Context, ids []series.ID, tier int, from, to int64, visit func(series.ID, []bucket.Bucket) error) error
-	// Samples is Read at the finest tier, but series that have nothing but samples there, at
-	// most one a segment, may be shown to visit as their times and values, of which
-	// bucket.StaleNaN is a staleness marker. Buckets of the others are for otherwise.
-	Samples(ctx context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
-		otherwise func(series.ID, []bucket.Bucket) error) error
+	// Scan is Read, but buckets come in pieces, oldest first, and series that have nothing
+	// but samples at the finest tier, at most one a segment, may be shown to samples as
+	// their times and values, of which bucket.StaleNaN is a staleness marker. Without samples
+	// all are shown to visit.
+	Scan(ctx context.Context, ids []series.ID, tier int, from, to int64, samples func(id series.ID, times []int64, values []float64) error,
+		visit func(series.ID, []bucket.Bucket) error) error
 }
 
 // Config is what an API works with. Catalogue, Buckets, Now and Logger must be

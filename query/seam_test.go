@@ -48,21 +48,19 @@ func (p partitioned) Sums(_ context.Context, ids []series.ID, tier int, from, to
 	})
 }
 
-func (p partitioned) Samples(_ context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
-	otherwise func(series.ID, []bucket.Bucket) error) error {
+func (p partitioned) Scan(_ context.Context, ids []series.ID, tier int, from, to int64, samples func(id series.ID, times []int64, values []float64) error,
+	visit func(series.ID, []bucket.Bucket) error) error {
 	return p.each(ids, func(view *store.View, id series.ID, number uint32) error {
-		times, values, ok, err := view.Samples(number, from, to, nil, nil)
-		if err != nil {
-			return err
+		if tier == 0 && samples != nil {
+			times, values, ok, err := view.Samples(number, from, to, nil, nil)
+			if err != nil {
+				return err
+			}
+			if ok {
+				return samples(id, times, values)
+			}
 		}
-		if ok {
-			return visit(id, times, values)
-		}
-		buckets, err := view.Read(number, 0, from, to, nil)
-		if err != nil {
-			return err
-		}
-		return otherwise(id, buckets)
+		return view.Scan(number, tier, from, to, func(buckets []bucket.Bucket) error { return visit(id, buckets) })
 	})
 }
 

@@ -190,7 +190,7 @@ func newSlider(w *window, at moments) *slider {
 // first of those where it ends, so that the engine does not look back for it. Samples are sorted,
 // without staleness markers. There are no weights, or one for each sample.
 func (s *slider) slide(samples, weights []sample) []sample {
-	s.times = s.times[:0]
+	s.times = slices.Grow(s.times[:0], len(samples))
 	for _, x := range samples {
 		s.times = append(s.times, x.T)
 	}

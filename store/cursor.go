@@ -251,22 +251,27 @@ func (c *cursor) summed(number uint32, from, to int64, alone func(span) bool, ds
 		known = nil
 	}
 	err := c.each(number, from, to, known, func(s page.Strip) (bool, error) {
-		old := len(dst)
 		var err error
-		if dst, err = c.decoder.Buckets(s, dst); err != nil {
-			return false, err
-		}
-		inside := within(dst[old:], from, to)
-		for _, s := range taken {
-			inside = slices.DeleteFunc(inside, func(b bucket.Bucket) bool { return s.encloses(&b) })
-		}
-		dst = dst[:old+copy(dst[old:], inside)]
-		return true, nil
+		dst, err = c.left(s, from, to, taken, dst)
+		return err == nil, err
 	})
 	if err != nil {
 		return dst[:had], err
 	}
 	return dst, nil
+}
+
+// left appends the buckets of a strip whose segments start in [from, to) and are not taken.
+func (c *cursor) left(s page.Strip, from, to int64, taken []span, dst []bucket.Bucket) (_ []bucket.Bucket, err error) {
+	old := len(dst)
+	if dst, err = c.decoder.Buckets(s, dst); err != nil {
+		return dst, err
+	}
+	inside := within(dst[old:], from, to)
+	for _, s := range taken {
+		inside = slices.DeleteFunc(inside, func(b bucket.Bucket) bool { return s.encloses(&b) })
+	}
+	return dst[:old+copy(dst[old:], inside)], nil
 }
 
 // samples appends the samples of one series whose segments start in [from, to), if

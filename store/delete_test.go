@@ -220,7 +220,7 @@ func (r *deleteRun) compare(view *View, number uint32, tier int, from, to int64)
 		return fmt.Errorf("series %d at tier %s in [%d, %d], watermark %d, whole from %d:\n got %v\nwant %v",
 			number, r.tiers[tier], from, to, view.version.watermark, view.version.whole(&r.config, number), got, want)
 	}
-	return sumsDiffer(view, number, tier, from, to, got)
+	return errors.Join(sumsDiffer(view, number, tier, from, to, got), scanDiffers(view, number, tier, from, to, got))
 }
 
 // TestDeleteFreesTheDisk: what is deleted, and what rules have ended, goes from files

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -158,7 +159,7 @@ func (m *naive) differs(s *Store, open map[uint32]bucket.Bucket, from, to int64)
 				return fmt.Errorf("series %d at tier %s in [%d, %d], watermark %d:\n got %v\nwant %v",
 					number, m.tiers[tier], from, to, view.version.watermark, got, want)
 			}
-			if err := sumsDiffer(view, number, tier, from, to, got); err != nil {
+			if err := errors.Join(sumsDiffer(view, number, tier, from, to, got), scanDiffers(view, number, tier, from, to, got)); err != nil {
 				return err
 			}
 		}

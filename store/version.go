@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -105,7 +106,8 @@ type reader struct {
 	spare   []*cursor // of versions before, for their scratch memory
 	decoder page.Decoder
 	scratch []bucket.Bucket
-	finest  fold // scratch
+	row     []*file // scratch
+	finest  fold    // scratch
 }
 
 func newReader(v *version) *reader {
@@ -121,6 +123,7 @@ func (r *reader) turn(v *version) {
 		r.spare = append(r.spare, c)
 		delete(r.cursors, f)
 	}
+	clear(r.row)
 	r.files, r.graves = nil, nil
 	if v != nil {
 		r.files, r.graves = v.files, v.graves
@@ -166,6 +169,46 @@ func (r *reader) lay(out *fold, tier int, number uint32, from, to int64, undistu
 			return err
 		}
 		out.add(r.scratch, f.replaces)
+	}
+	return nil
+}
+
+// apart is a tier's files that have segments in [from, to), oldest first, if no two of them are of
+// the same time; otherwise it reports false. They are valid until the next call.
+func (r *reader) apart(tier int, from, to int64) (_ []*file, ok bool) {
+	r.row = r.row[:0]
+	for _, f := range r.files[tier] {
+		if f.overlaps(from, to) {
+			r.row = append(r.row, f)
+		}
+	}
+	slices.SortFunc(r.row, func(a, b *file) int { return cmp.Compare(a.first, b.first) })
+	for i := 1; i < len(r.row); i++ {
+		if r.row[i].first <= r.row[i-1].last {
+			return nil, false
+		}
+	}
+	return r.row, true
+}
+
+// each shows what files of a tier, one after the other, have of a series in [from, to).
+func (r *reader) each(tier int, files []*file, number uint32, from, to int64, visit func([]bucket.Bucket) error) error {
+	for _, f := range files {
+		c := r.cursor(tier, f)
+		taken := c.deleted(number)
+		var refused error
+		err := c.each(number, from, to, nil, func(s page.Strip) (_ bool, err error) {
+			if r.scratch, err = c.left(s, from, to, taken, r.scratch[:0]); err == nil && len(r.scratch) > 0 {
+				refused = visit(r.scratch)
+			}
+			return refused == nil, err
+		})
+		if err == nil {
+			err = refused // as it is: it is not the file's
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

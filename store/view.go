@@ -99,25 +99,55 @@ func (v *View) ReadSums(number uint32, tier int, from, to int64, dst []bucket.Bu
 }
 
 func (v *View) read(number uint32, tier int, from, to int64, undisturbed func(span) bool, dst []bucket.Bucket) ([]bucket.Bucket, error) {
-	resolution := v.store.resolution(tier)
 	from, to = v.segments(number, tier, from, to)
 	if from >= to {
 		return dst, nil
 	}
 	v.gather(number)
-	v.out.reset(v.store.config.Kind(number), resolution)
-	v.out.coarse = tier > 0
-	if tier == 0 {
-		if err := v.reader.lay(&v.out, 0, number, from, to, undisturbed); err != nil {
-			return dst, err
-		}
-		v.out.add(within(v.loose, from, to), false)
-		return append(dst, v.out.acc...), nil
-	}
-	if err := v.coarse(number, tier, from, to, undisturbed); err != nil {
+	if err := v.layAll(number, tier, from, to, undisturbed); err != nil {
 		return dst, err
 	}
 	return append(dst, v.out.acc...), nil
+}
+
+// layAll puts what there is of a series in [from, to), files and loose buckets, onto out.
+func (v *View) layAll(number uint32, tier int, from, to int64, undisturbed func(span) bool) error {
+	v.out.reset(v.store.config.Kind(number), v.store.resolution(tier))
+	v.out.coarse = tier > 0
+	if tier > 0 {
+		return v.coarse(number, tier, from, to, undisturbed)
+	}
+	if err := v.reader.lay(&v.out, 0, number, from, to, undisturbed); err != nil {
+		return err
+	}
+	v.out.add(within(v.loose, from, to), false)
+	return nil
+}
+
+// Scan is Read for those who keep nothing: it shows the buckets to visit piece by piece, oldest
+// first, as the files have them, and puts together only what must be.
+func (v *View) Scan(number uint32, tier int, from, to int64, visit func([]bucket.Bucket) error) error {
+	from, to = v.segments(number, tier, from, to)
+	v.gather(number)
+	end := to
+	if tier > 0 {
+		end = min(to, v.version.watermark)
+	}
+	if from < end && len(within(v.loose, from, end)) == 0 {
+		if files, ok := v.reader.apart(tier, from, end); ok {
+			if err := v.reader.each(tier, files, number, from, end, visit); err != nil {
+				return err
+			}
+			from = end
+		}
+	}
+	if from >= to {
+		return nil
+	}
+	if err := v.layAll(number, tier, from, to, nil); err != nil || len(v.out.acc) == 0 {
+		return err
+	}
+	return visit(v.out.acc)
 }
 
 // segments is the time of those segments that overlap [from, to] and are kept.

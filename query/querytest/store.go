@@ -161,20 +161,30 @@ func (s *Store) Sums(ctx context.Context, ids []series.ID, tier int, from, to in
 	return s.Read(ctx, ids, tier, from, to, visit)
 }
 
-// Samples is as query.Buckets has it.
-func (s *Store) Samples(ctx context.Context, ids []series.ID, from, to int64, visit func(id series.ID, times []int64, values []float64) error,
-	otherwise func(series.ID, []bucket.Bucket) error) error {
-	return s.Read(ctx, ids, 0, from, to, func(id series.ID, buckets []bucket.Bucket) error {
-		var times []int64
-		var values []float64
-		for _, b := range buckets {
-			if sample := bucket.Of(b.LastTime, b.Last); b != sample {
-				return otherwise(id, buckets)
-			}
-			times, values = append(times, b.LastTime), append(values, b.Last)
+// Scan is as query.Buckets has it. A piece is one bucket.
+func (s *Store) Scan(ctx context.Context, ids []series.ID, tier int, from, to int64, samples func(id series.ID, times []int64, values []float64) error,
+	visit func(series.ID, []bucket.Bucket) error) error {
+	return s.Read(ctx, ids, tier, from, to, func(id series.ID, buckets []bucket.Bucket) error {
+		if times, values, ok := asSamples(buckets); ok && tier == 0 && samples != nil {
+			return samples(id, times, values)
 		}
-		return visit(id, times, values)
+		for piece := range slices.Chunk(buckets, 1) {
+			if err := visit(id, piece); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+func asSamples(buckets []bucket.Bucket) (times []int64, values []float64, ok bool) {
+	for _, b := range buckets {
+		if b != bucket.Of(b.LastTime, b.Last) {
+			return nil, nil, false
+		}
+		times, values = append(times, b.LastTime), append(values, b.Last)
+	}
+	return times, values, true
 }
 
 // Select is as query.Catalogue has it.

@@ -202,7 +202,8 @@ const mergeSettles = 5 * time.Second
 // expectPoints fails unless a server has as many points as were sent.
 func expectPoints(ctx context.Context, s *peer.Process, m mix, p Population) error {
 	var got float64
-	end := time.UnixMilli(m.start).Add(time.Duration(p.Points) * step * time.Millisecond)
+	// A window has its end, and not its beginning: so it ends before where a next point could be.
+	end := time.UnixMilli(m.start + int64(p.Points)*step - 1)
 	for _, name := range mixNames {
 		results, err := s.Query(ctx, end, fmt.Sprintf("sum(count_over_time(%s[%ds]))", name, p.Points*step/1000))
 		if err != nil {
