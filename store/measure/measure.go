@@ -61,7 +61,7 @@ func Quick() Scale {
 		Bytes:         Population{2_000, 1000},
 		Counter:       Age{Series: 20, Lasts: 60 * day},
 		Amplification: Population{50, pointsPerDay},
-		Query:         Dashboard{Hosts: 10, Rounds: 5},
+		Query:         Dashboard{Hosts: 10, Rounds: 15},
 		Background:    Background{Series: 100_000, Samples: 60, Seals: 64, Each: 1},
 		Kills:         ingest.Kills{Series: 10_000, Times: 5, Alive: 600 * time.Millisecond},
 	}
