@@ -21,8 +21,8 @@ func benchStoreCommand() *cobra.Command {
 		Long: `Feed generated points to stores of this build, at the times of years, and to a server of this
 build and another one that is installed: bytes on disk, what is written again, memory, time of
 queries, and what is lost when the server is killed. Everything is read back and compared. It
-takes about 20 minutes and 6 GB of disk, or less than a minute with --quick; files are removed at the
-end. docs/benchmarks-store.md says what each figure is.`,
+takes about 25 minutes on free cores and 2 GB of disk, or less than a minute with --quick; files are
+removed at the end. docs/benchmarks-store.md says what each figure is.`,
 		Example: `  carillon bench store --quick
   carillon bench store --json --only bytes,query --peers victoria-metrics`,
 		Args: cobra.NoArgs,
