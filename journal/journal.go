@@ -86,6 +86,7 @@ type Journal struct {
 	readers  readers
 	requests sync.Pool // of *request
 	queued   atomic.Int64
+	near     atomic.Int64 // Appends announced, or begun and not queued yet
 
 	writing  sync.WaitGroup
 	stop     context.CancelFunc // ends the writer's attempts
@@ -159,11 +160,14 @@ func newJournal(config Config, limitBytes int, acknowledged uint64, p publisher)
 		metrics:    j.metrics,
 		now:        time.Now,
 		queued:     &j.queued,
+		near:       &j.near,
 		room:       config.Room,
 		readers:    &j.readers,
 		requests:   ring.NewMPSC[*request](queuedRequests),
 		batch:      batch{shares: make([]share, config.Partitions)},
+		linger:     time.NewTimer(0),
 	}
+	j.writer.linger.Stop()
 	j.writer.acknowledged.Store(acknowledged)
 	j.writing.Go(func() { j.writer.run(attempts) })
 	return j, nil
@@ -185,7 +189,9 @@ func (j *Journal) Append(ctx context.Context, parts []*Part) error {
 		return ErrBusy
 	}
 	r := j.requests.Get().(*request)
+	j.near.Add(1)
 	err := r.encode(parts, j.writer.limitBytes)
+	j.near.Add(-1)
 	if err == nil && len(r.sections) > 0 {
 		err = j.enqueue(r)
 	}
@@ -201,6 +207,14 @@ func (j *Journal) Append(ctx context.Context, parts []*Part) error {
 		return fmt.Errorf("waiting for the journal, outcome unknown: %w", ctx.Err())
 	}
 }
+
+// Announce says that its caller is at work on what it is going to Append within
+// milliseconds: the writer may wait for it, so that one sync does for both. Withdraw ends
+// that, just before Append or where nothing comes of it.
+func (j *Journal) Announce() { j.near.Add(1) }
+
+// Withdraw ends what one Announce began.
+func (j *Journal) Withdraw() { j.near.Add(-1) }
 
 // recycle keeps a request for another Append, unless it grew large.
 func (j *Journal) recycle(r *request) {

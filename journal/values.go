@@ -77,7 +77,7 @@ func shorten(v float64) (tag byte, word uint64, length int) {
 		}
 		return plainForm, math.Float64bits(v), 8
 	}
-	if milli := int64(math.RoundToEven(v * 1000)); same(v, float64(milli)/1000) {
+	if milli := nearest(v * 1000); same(v, float64(milli)/1000) {
 		if centi := milli / 10; centi*10 == milli {
 			if n := bytesOf(centi); n <= maxHundredthBytes {
 				return byte(hundredthForms + n - 1), uint64(centi), n
@@ -85,10 +85,18 @@ func shorten(v float64) (tag byte, word uint64, length int) {
 		} else if n := max(bytesOf(milli), minThousandthBytes); n <= maxThousandthBytes {
 			return byte(thousandthForms + n - minThousandthBytes), uint64(milli), n
 		}
-	} else if micro := int64(math.RoundToEven(v * 1e6)); bytesOf(micro) <= 4 && same(v, float64(micro)/1e6) {
+	} else if micro := nearest(v * 1e6); bytesOf(micro) <= 4 && same(v, float64(micro)/1e6) {
 		return millionthForm, uint64(micro), 4
 	}
 	return plainForm, math.Float64bits(v), 8
+}
+
+// nearest rounds to a whole number, up to 2^51; what it makes of others means nothing.
+// Adding 1.5·2^52 leaves a float64 no bits for a fraction, and the lower bits of its
+// mantissa are the number. That is half of what math.RoundToEven takes.
+func nearest(v float64) int64 {
+	const shift = 3 << 51
+	return int64(math.Float64bits(v+shift) - math.Float64bits(shift))
 }
 
 func same(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }

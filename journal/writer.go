@@ -27,6 +27,9 @@ const (
 	// that a sync is shared by enough, and readers hold messages in memory.
 	groupBytes = 1 << 20
 
+	// lingerFor is how long a message may wait for requests that were announced.
+	lingerFor = 4 * time.Millisecond
+
 	// attemptFor is how long one publish waits for its acknowledgement.
 	attemptFor = 10 * time.Second
 	// publishFor is for how long new attempts begin. It must stay well under
@@ -49,7 +52,9 @@ type publisher interface {
 // It commits in groups, and clocks itself: while one message is on its way to
 // the disk, whatever arrives waits, and all of that is the next message. So an
 // idle journal answers after one sync, and a busy one shares each sync among as
-// many senders as came during the one before; no timer and no size has to be tuned.
+// many senders as came during the one before, and among those that are at work on
+// what they are about to send: a sync costs as much processor time as some thousand points,
+// most of it in Go's runtime, which watches whoever is inside the kernel.
 // With one publish in flight, order in the stream is order of arrival.
 //
 // A request's parts for all partitions travel in one message, because a message is
@@ -63,6 +68,7 @@ type writer struct {
 	metrics    *metrics
 	now        func() time.Time
 	queued     *atomic.Int64 // the journal's count of bytes in the queue
+	near       *atomic.Int64 // the journal's count of requests that are about to come
 	room       Room          // in which they are reserved
 	readers    *readers
 
@@ -75,6 +81,7 @@ type writer struct {
 	taken   []*request // from the ring, and not yet all in a batch
 	section int        // of the first of taken: the next one to be sent
 	batch   batch
+	linger  *time.Timer // stopped but in gather
 }
 
 // run publishes until the ring is closed and empty. When ctx ends, publishing is no
@@ -88,13 +95,7 @@ func (w *writer) run(ctx context.Context) {
 // take waits for requests and moves sections that fit one message to the batch. It
 // is false when there will be none.
 func (w *writer) take() bool {
-	var arrived [takenRequests]*request
-	if len(w.taken) == 0 {
-		w.taken = append(w.taken, arrived[:w.requests.Wait(arrived[:])]...)
-	} else if room := takenRequests - len(w.taken); room > 0 {
-		w.taken = append(w.taken, arrived[:w.requests.Pop(arrived[:room])]...)
-	}
-	if len(w.taken) == 0 {
+	if !w.gather() {
 		return false
 	}
 	w.batch.clear()
@@ -110,6 +111,42 @@ func (w *writer) take() bool {
 	}
 	w.taken = slices.Delete(w.taken, 0, len(w.taken))
 	return true
+}
+
+// gather fills taken with what has come, and waits until something has. Then it waits a
+// little longer for what is near.
+func (w *writer) gather() bool {
+	var arrived [takenRequests]*request
+	if len(w.taken) == 0 {
+		w.taken = append(w.taken, arrived[:w.requests.Wait(arrived[:], nil)]...)
+	} else {
+		w.taken = append(w.taken, arrived[:w.requests.Pop(arrived[:takenRequests-len(w.taken)])]...)
+	}
+	if len(w.taken) == 0 {
+		return false
+	}
+	if w.near.Load() == 0 {
+		return true
+	}
+	w.linger.Reset(lingerFor)
+	defer w.linger.Stop()
+	for w.near.Load() > 0 && !w.enough() {
+		n := w.requests.Wait(arrived[:takenRequests-len(w.taken)], w.linger.C)
+		if n == 0 {
+			break
+		}
+		w.taken = append(w.taken, arrived[:n]...)
+	}
+	return true
+}
+
+// enough tells that another request would not fit the message anyway.
+func (w *writer) enough() bool {
+	bytes := 0
+	for _, r := range w.taken {
+		bytes += len(r.encoded)
+	}
+	return bytes >= groupBytes || len(w.taken) >= takenRequests
 }
 
 // commit publishes the batch as one message and tells everyone who waits.

@@ -120,6 +120,48 @@ func TestGroupCommit(t *testing.T) {
 	})
 }
 
+// A message waits for a request that was announced, but neither for ever nor for one that
+// was withdrawn before.
+func TestAnnouncedRequestsShareAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fakePublisher{}
+		j := faked(t, p, Config{})
+		defer j.Close()
+		var appends sync.WaitGroup
+		begin := func() {
+			appends.Go(func() {
+				if err := j.Append(t.Context(), []*Part{{Refs: []Ref{1}, Times: []int64{2}, Values: []float64{3}}, nil}); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		j.Announce()
+		begin()
+		if len(p.messages) != 0 {
+			t.Fatal("the message did not wait")
+		}
+		j.Withdraw()
+		begin()
+		if len(p.messages) != 1 || len(p.messages[0].parts[0]) != 2 {
+			t.Fatalf("%d messages, want 1 of 2 parts", len(p.messages))
+		}
+		j.Announce()
+		begin()
+		time.Sleep(lingerFor) // of the bubble
+		synctest.Wait()
+		if len(p.messages) != 2 {
+			t.Fatal("the message waited for what never came")
+		}
+		j.Withdraw()
+		begin()
+		if len(p.messages) != 3 {
+			t.Fatal("the message waited for what was withdrawn")
+		}
+		appends.Wait()
+	})
+}
+
 // A message grows to its limit by taking in requests, and they keep their order.
 func TestGroupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -34,14 +34,16 @@ func (q *Quantizer) AddPoints(now int64, numbers []uint32, times []int64, values
 	}
 }
 
-// touch reads from the records of some series, and from their parts, for no other
-// reason than to have them in the cache. The reads do not depend on each other, so
+// touch reads from the records of some series, and from what they lead to, for no other
+// reason than to have it in the cache. The reads do not depend on each other, so
 // they overlap; where each point waits for its own, it waits all of the time that
 // memory takes.
 func (q *Quantizer) touch(numbers []uint32) {
 	var parts, sum uint32
+	var due int64
 	for _, number := range numbers {
 		parts |= q.record(number).rest
+		due |= q.due[number/blockSeries]
 	}
 	if parts != 0 {
 		for _, number := range numbers {
@@ -50,7 +52,7 @@ func (q *Quantizer) touch(numbers []uint32) {
 			}
 		}
 	}
-	q.touched += uint64(parts + sum)
+	q.touched += uint64(parts+sum) + uint64(due)
 }
 
 func (q *Quantizer) countOdd(bits uint64) {

@@ -23,6 +23,9 @@ import (
 // sink is a journal that acknowledges at once and keeps nothing.
 type sink struct{ points int }
 
+func (*sink) Announce() {}
+func (*sink) Withdraw() {}
+
 func (s *sink) Append(_ context.Context, parts []*journal.Part) error {
 	for _, part := range parts {
 		s.points += part.Points()

@@ -14,6 +14,13 @@ import (
 // the first half of a line: cut off, "queue 1024" reads as "queue 10".
 const reasonUnterminated = "unterminated"
 
+const (
+	// A sender in haste fills one buffer after the other; so many points of it, or what
+	// comes until it pauses for so long, are journalled together.
+	maxGatheredPoints = 16 << 10
+	gatherFor         = 2 * time.Millisecond
+)
+
 // serveConnection reads one connection to its end, see Listener for how it ends.
 func (l *Listener) serveConnection(ctx, journalling context.Context, conn *net.TCPConn) {
 	defer context.AfterFunc(ctx, func() {
@@ -59,24 +66,34 @@ func (l *Listener) readConnection(ctx, journalling context.Context, conn *net.TC
 		lines.add(line)
 	}
 	for {
-		if err := conn.SetReadDeadline(time.Now().Add(l.idleTimeout)); err != nil {
+		patience, gathering := l.idleTimeout, lines.points() > 0
+		if gathering {
+			patience = gatherFor
+		}
+		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil { // only now: the deadline may have undone the wake-up
-			return err
+		readErr := ctx.Err() // only now: the deadline may have undone the wake-up
+		if readErr == nil {
+			var n int
+			n, readErr = conn.Read(buffer.space())
+			buffer.take(n, visit)
+			lines.settle()
 		}
-		n, readErr := conn.Read(buffer.space())
-		buffer.take(n, visit)
+		if readErr == nil && buffer.hasty && lines.points() < maxGatheredPoints {
+			continue
+		}
 		if readErr == io.EOF && len(buffer.rest()) > 0 {
 			lines.refuse(reasonUnterminated, buffer.rest(), "the stream ended without a line feed")
 		}
 		if err := lines.commit(journalling); err != nil {
 			return fmt.Errorf("%w: %w", errJournal, err)
 		}
-		if readErr == io.EOF {
+		switch {
+		case readErr == io.EOF:
 			return nil
-		}
-		if readErr != nil {
+		case gathering && errors.Is(readErr, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+		case readErr != nil:
 			return readErr
 		}
 	}

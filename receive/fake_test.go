@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ func (d *fakeDirectory) define(partition int, definition series.Definition) seri
 type fakeJournal struct {
 	directory *fakeDirectory
 	gate      chan struct{} // if set, each Append takes one element first
+	near      atomic.Int64  // announced and not withdrawn
 
 	mu         sync.Mutex
 	fail       []error // what the next calls return
@@ -89,6 +91,9 @@ type point struct {
 	ms    int64
 	value float64
 }
+
+func (j *fakeJournal) Announce() { j.near.Add(1) }
+func (j *fakeJournal) Withdraw() { j.near.Add(-1) }
 
 func (j *fakeJournal) Append(ctx context.Context, parts []*journal.Part) error {
 	if j.gate != nil {
@@ -162,6 +167,11 @@ func newRig(t testing.TB) *rig {
 	}
 	now := func() time.Time { return time.UnixMilli(start) }
 	r.ledger = rejects.New(r.registry, now)
+	t.Cleanup(func() {
+		if near := r.journal.near.Load(); near != 0 {
+			t.Errorf("%d announcements to the journal were not withdrawn", near)
+		}
+	})
 	r.Writer = NewWriter(Config{
 		Directory: directory, Journal: r.journal, Rejects: r.ledger, Now: now,
 		Registerer: r.registry, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),

@@ -229,6 +229,7 @@ func TestRemoteWriteLimitsPoints(t *testing.T) {
 	if err := in.read(body); !errors.As(err, &refused) || refused.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("got %v", err)
 	}
+	in.request.Release()
 }
 
 func TestRemoteWriteAnswersForTheJournal(t *testing.T) {

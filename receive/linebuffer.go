@@ -16,7 +16,7 @@ type lineBuffer struct {
 	taken    int    // data[:taken] was taken, and is given up by space
 	scanned  int    // data[:scanned] has no LF
 	skipping bool   // inside a line that was too long, up to its LF
-	small    bool   // the last read filled all space: there was more to read
+	hasty    bool   // the last read filled all space: there was more to read
 }
 
 // space is where to read the next bytes to; it is never empty. It grows with the
@@ -26,7 +26,7 @@ func (b *lineBuffer) space() []byte {
 	b.data = b.data[:copy(b.data, b.data[b.taken:])]
 	b.scanned -= b.taken
 	b.taken = 0
-	if cap(b.data) == 0 || (b.small && cap(b.data) < maxBufferBytes) {
+	if cap(b.data) == 0 || (b.hasty && cap(b.data) < maxBufferBytes) {
 		larger := make([]byte, len(b.data), max(firstBufferBytes, bufferGrowth*cap(b.data)))
 		copy(larger, b.data)
 		b.data = larger
@@ -39,7 +39,7 @@ func (b *lineBuffer) space() []byte {
 // clear; the rest of it is skipped. Lines are valid until space is called.
 func (b *lineBuffer) take(n int, visit func(line []byte, whole bool)) {
 	b.data = b.data[:len(b.data)+n]
-	b.small = len(b.data) == cap(b.data)
+	b.hasty = len(b.data) == cap(b.data)
 	start := 0
 	for {
 		i := bytes.IndexByte(b.data[b.scanned:], '\n')

@@ -226,6 +226,14 @@ func (l *lines) refuseSeries(reason string, line []byte, err error) {
 	l.refuse(reason, line, err.Error())
 }
 
+// points is how many points wait to be journalled.
+func (l *lines) points() int {
+	if l.request == nil {
+		return 0
+	}
+	return l.request.points
+}
+
 // commit journals what was added, and waits while the journal's queue is full.
 // After an error what was added is gone.
 func (l *lines) commit(ctx context.Context) error {

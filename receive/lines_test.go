@@ -208,6 +208,20 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
+// TestSenderThatPausesAfterAFullBuffer: who fills the buffer to the last byte seems to be
+// in haste, and is not left waiting when nothing follows.
+func TestSenderThatPausesAfterAFullBuffer(t *testing.T) {
+	r := newRig(t)
+	l, _ := serve(t, r, ProtocolGraphite, nil)
+	conn := dial(t, l.TCPAddr())
+	line := "a 1 1700000000" + strings.Repeat(" ", 49) + "\n" // 64 bytes
+	const lines = firstBufferBytes / 64
+	for n := range 3 {
+		write(t, conn, strings.Repeat(line, lines))
+		await(t, "points", func() bool { return len(r.got("a")) == (n+1)*lines })
+	}
+}
+
 func TestConnectionIsResetWhenTheJournalFails(t *testing.T) {
 	r := newRig(t)
 	r.journal.fail = []error{journal.ErrUnavailable}

@@ -39,8 +39,11 @@ type Directory interface {
 }
 
 // Journal makes points durable. It must not change the parts, and may go on
-// reading them after an error.
+// reading them after an error. What is announced may share a sync with what others
+// append meanwhile.
 type Journal interface {
+	Announce()
+	Withdraw()
 	Append(ctx context.Context, parts []*journal.Part) error
 }
 

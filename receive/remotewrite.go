@@ -34,12 +34,13 @@ type RemoteWrite struct {
 	writer   *Writer
 	inFlight *semaphore.Weighted
 	scratch  sync.Pool // of *scratch
+	bodies   sync.Pool // of *[]byte
 }
 
-// scratch is what one body needs while it is worked on.
+// scratch is what one request needs until it is answered.
 type scratch struct {
-	compressed, body []byte
-	intake           intake
+	compressed []byte
+	intake     intake
 }
 
 // NewRemoteWrite makes the receiver.
@@ -48,6 +49,7 @@ func NewRemoteWrite(w *Writer) *RemoteWrite {
 		writer:   w,
 		inFlight: semaphore.NewWeighted(maxInFlightBytes),
 		scratch:  sync.Pool{New: func() any { return new(scratch) }},
+		bodies:   sync.Pool{New: func() any { return new([]byte) }},
 	}
 }
 
@@ -96,35 +98,21 @@ func (d delivery) hash(body []byte) journal.Hash {
 
 func (rw *RemoteWrite) release(s *scratch) {
 	s.intake.request = nil
-	if cap(s.compressed)+cap(s.body) <= maxPooledBytes {
+	if cap(s.compressed) <= maxPooledBytes {
 		rw.scratch.Put(s)
 	}
 }
 
 // write decompresses, scans and commits a body.
 func (rw *RemoteWrite) write(ctx context.Context, s *scratch, from delivery, compressed []byte) (Written, error) {
-	size, err := checkSnappy(compressed)
-	if err != nil {
-		return Written{}, rw.refuse(from, err)
-	}
-	if !rw.inFlight.TryAcquire(int64(size)) {
-		return Written{}, errTooMuchInFlight
-	}
-	defer rw.inFlight.Release(int64(size))
-	if cap(s.body) < size {
-		s.body = make([]byte, size)
-	}
-	body, err := snappy.Decode(s.body[:size], compressed)
-	if err != nil {
-		return Written{}, rw.refuse(from, malformed("snappy: the block is corrupt or cut off"))
-	}
 	in := &s.intake
 	in.begin(rw.writer.Begin(from.protocol), from.from)
-	if err := in.read(body); err != nil {
+	hash, err := rw.read(in, from, compressed)
+	if err != nil {
 		in.request.Release()
 		return Written{}, rw.refuse(from, err)
 	}
-	if err := in.request.Commit(ctx, from.hash(body)); err != nil {
+	if err := in.request.Commit(ctx, hash); err != nil {
 		if errors.Is(err, journal.ErrTooLarge) {
 			return Written{}, rw.refuse(from, tooLarge(err.Error()))
 		}
@@ -133,6 +121,32 @@ func (rw *RemoteWrite) write(ctx context.Context, s *scratch, from delivery, com
 	written := Written{Points: in.request.points, Refused: in.refused}
 	in.request.Release()
 	return written, in.conclude(rw.writer.rejects, from.protocol, written)
+}
+
+// read decompresses and scans a body. Its memory is the next one's when read returns,
+// and not only when the journal has the points: so few bodies are about at a time that they
+// stay in the core's caches.
+func (rw *RemoteWrite) read(in *intake, from delivery, compressed []byte) (hash journal.Hash, err error) {
+	size, err := checkSnappy(compressed)
+	if err != nil {
+		return hash, err
+	}
+	if !rw.inFlight.TryAcquire(int64(size)) {
+		return hash, errTooMuchInFlight
+	}
+	defer rw.inFlight.Release(int64(size))
+	buffer := rw.bodies.Get().(*[]byte)
+	if cap(*buffer) < size {
+		*buffer = make([]byte, size)
+	}
+	if cap(*buffer) <= maxPooledBytes {
+		defer rw.bodies.Put(buffer)
+	}
+	body, err := snappy.Decode((*buffer)[:size], compressed)
+	if err != nil {
+		return hash, malformed("snappy: the block is corrupt or cut off")
+	}
+	return from.hash(body), in.read(body)
 }
 
 // checkSnappy trusts the length that the block claims only as far as its own

@@ -37,9 +37,10 @@ var ErrBadMetadata = errors.New("metadata without a valid family name, or not in
 // Release. It keeps copies of what it needs, so buffers behind the strings it is
 // given are free again when a call returns.
 type Request struct {
-	writer   *Writer
-	protocol Protocol
-	points   int // as the sender counts them
+	writer    *Writer
+	protocol  Protocol
+	announced bool // to the journal
+	points    int  // as the sender counts them
 
 	parts    []*journal.Part       // one a partition, as the journal wants them
 	fresh    map[series.Key]Handle // series that the directory did not know
@@ -86,7 +87,8 @@ type member struct {
 // first point, so that a refused one leaves no trace.
 const undefined = ^journal.Ref(0)
 
-// Begin starts a request.
+// Begin starts a request, whose points are at hand: the journal's writer may wait for
+// them, not for what has yet to arrive.
 func (w *Writer) Begin(protocol Protocol) *Request {
 	r, ok := w.requests.Get().(*Request)
 	if !ok {
@@ -100,7 +102,17 @@ func (w *Writer) Begin(protocol Protocol) *Request {
 		}
 	}
 	r.protocol = protocol
+	w.journal.Announce()
+	r.announced = true
 	return r
+}
+
+// withdraw ends the announcement, unless that was done.
+func (r *Request) withdraw() {
+	if r.announced {
+		r.announced = false
+		r.writer.journal.Withdraw()
+	}
 }
 
 // Series finds the series of labels, which it may sort. A new one gets the kind
@@ -236,6 +248,7 @@ func (r *Request) Commit(ctx context.Context, hash journal.Hash) error {
 		part.Metadata = r.metadata
 		empty = empty && part.Empty()
 	}
+	r.withdraw()
 	if empty {
 		return nil
 	}
@@ -249,6 +262,7 @@ func (r *Request) Commit(ctx context.Context, hash journal.Hash) error {
 // Release gives a request back after a successful Commit, or without one. After
 // a failed one the journal may still be reading its parts: let it go instead.
 func (r *Request) Release() {
+	r.withdraw()
 	if r.points > maxPooledPoints || len(r.members) > maxPooledPoints || len(r.metadata) > maxPooledPoints {
 		return
 	}

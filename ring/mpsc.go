@@ -3,6 +3,7 @@ package ring
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 )
 
 // Errors of Push.
@@ -106,9 +107,10 @@ func (r *MPSC[T]) Pop(dst []T) int {
 	return len(dst)
 }
 
-// Wait takes as Pop does, but waits until there is at least one value. It returns
-// 0 when the ring is closed and empty. Consumer only.
-func (r *MPSC[T]) Wait(dst []T) int {
+// Wait takes as Pop does, but waits until there is at least one value, or until it may
+// receive from giveUp, which may be nil. It returns 0 when it gave up, or when the ring is
+// closed and empty. Consumer only.
+func (r *MPSC[T]) Wait(dst []T, giveUp <-chan time.Time) int {
 	for {
 		for range spins {
 			if n := r.Pop(dst); n > 0 {
@@ -125,7 +127,11 @@ func (r *MPSC[T]) Wait(dst []T) int {
 		if r.ended() {
 			return 0
 		}
-		<-woken
+		select {
+		case <-woken:
+		case <-giveUp:
+			return 0
+		}
 	}
 }
 

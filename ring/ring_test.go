@@ -154,7 +154,7 @@ func TestMPSCDeliversWhatItAccepted(t *testing.T) {
 		var got [producers]int
 		batch := make([][2]int, 5)
 		for taken := 0; ; {
-			n := r.Wait(batch)
+			n := r.Wait(batch, nil)
 			if n == 0 {
 				break
 			}
@@ -181,7 +181,7 @@ func TestMPSCDeliversWhatItAccepted(t *testing.T) {
 func TestCloseWakesTheConsumer(t *testing.T) {
 	r := NewMPSC[int](4)
 	ended := make(chan int)
-	go func() { ended <- r.Wait(make([]int, 1)) }()
+	go func() { ended <- r.Wait(make([]int, 1), nil) }()
 	r.Close()
 	r.Close()
 	if n := <-ended; n != 0 {
@@ -199,7 +199,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		if err := many.Push(1); err != nil {
 			t.Fatal(err)
 		}
-		many.Wait(batch)
+		many.Wait(batch, nil)
 	}); n != 0 {
 		t.Errorf("%g allocations", n)
 	}
@@ -230,7 +230,7 @@ func BenchmarkMPSC(b *testing.B) {
 	done := make(chan int)
 	go func() {
 		batch, taken := make([]int, 64), 0
-		for n := r.Wait(batch); n > 0; n = r.Wait(batch) {
+		for n := r.Wait(batch, nil); n > 0; n = r.Wait(batch, nil) {
 			taken += n
 		}
 		done <- taken
