@@ -30,9 +30,9 @@ func TestKnownSeriesDoNotAllocate(t *testing.T) {
 	posted.Header.Set("Content-Type", "application/x-protobuf")
 	lines := func(p Protocol, format func(int) string) func() {
 		l := newLines(w.writer, p, new(session))
-		var buffer lineBuffer
+		buffer := testBuffer()
 		block := w.blocks(1, format)[0]
-		return func() { sendBlock(t, l, &buffer, block) }
+		return func() { sendBlock(t, l, buffer, block) }
 	}
 	for name, c := range map[string]struct {
 		request func()

@@ -196,8 +196,8 @@ func BenchmarkIstatd(b *testing.B) {
 
 func benchmarkLines(b *testing.B, w *workload, p Protocol, format func(i int) string) {
 	l := newLines(w.writer, p, new(session))
-	var buffer lineBuffer
-	measure(b, w, w.blocks(3, format), func(block []byte) { sendBlock(b, l, &buffer, block) })
+	buffer := testBuffer()
+	measure(b, w, w.blocks(3, format), func(block []byte) { sendBlock(b, l, buffer, block) })
 }
 
 // measure sends the requests round and round. All series are in the cache before

@@ -57,7 +57,8 @@ var errJournal = errors.New("journalling lines")
 // sent is acknowledged.
 func (l *Listener) readConnection(ctx, journalling context.Context, conn *net.TCPConn, from *session) error {
 	lines := newLines(l.writer, l.protocol, from)
-	var buffer lineBuffer
+	buffer := lineBuffer{large: &l.writer.buffers}
+	defer buffer.release()
 	visit := func(line []byte, whole bool) {
 		if !whole {
 			lines.refuse("line_too_long", line, "")

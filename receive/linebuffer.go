@@ -1,17 +1,24 @@
 package receive
 
-import "bytes"
+import (
+	"bytes"
+	"sync"
+)
 
 const (
 	maxLineBytes     = 64 << 10  // of one line, without its end
 	firstBufferBytes = 16 << 10  // what a connection starts with: most send little at a time
-	bufferGrowth     = 4         // by which it grows: what was read is synced before more is
-	maxBufferBytes   = 256 << 10 // what is read at most before it is journalled; a power of bufferGrowth times the first
+	maxBufferBytes   = 256 << 10 // what a sender in haste gets
 )
+
+// largeBuffer is the memory of a lineBuffer whose sender is in haste.
+type largeBuffer [maxBufferBytes]byte
 
 // lineBuffer cuts what a connection sends into lines, in bounded memory. The
 // reader fills space and tells take how much that was.
 type lineBuffer struct {
+	large *sync.Pool // of *largeBuffer
+
 	data     []byte // lines that were taken, and the start of one that is not complete yet
 	taken    int    // data[:taken] was taken, and is given up by space
 	scanned  int    // data[:scanned] has no LF
@@ -20,18 +27,27 @@ type lineBuffer struct {
 }
 
 // space is where to read the next bytes to; it is never empty. It grows with the
-// sender's haste, so that a busy connection needs few requests and an idle one
+// sender's haste, so that a busy connection needs few reads and an idle one
 // little memory.
 func (b *lineBuffer) space() []byte {
 	b.data = b.data[:copy(b.data, b.data[b.taken:])]
 	b.scanned -= b.taken
 	b.taken = 0
-	if cap(b.data) == 0 || (b.hasty && cap(b.data) < maxBufferBytes) {
-		larger := make([]byte, len(b.data), max(firstBufferBytes, bufferGrowth*cap(b.data)))
-		copy(larger, b.data)
-		b.data = larger
+	switch {
+	case cap(b.data) == 0:
+		b.data = make([]byte, 0, firstBufferBytes)
+	case b.hasty && cap(b.data) < maxBufferBytes:
+		b.data = append(b.large.Get().(*largeBuffer)[:0], b.data...)
 	}
 	return b.data[len(b.data):cap(b.data)]
+}
+
+// release gives the memory to the next sender in haste. The buffer is empty.
+func (b *lineBuffer) release() {
+	if cap(b.data) == maxBufferBytes {
+		b.large.Put((*largeBuffer)(b.data[:maxBufferBytes]))
+	}
+	*b = lineBuffer{large: b.large}
 }
 
 // take calls visit for each line that the n bytes in space complete, without its

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -425,7 +426,7 @@ func FuzzLineBuffer(f *testing.F) {
 				want = append(want, visited(line, whole))
 			}
 			var got []string
-			var b lineBuffer
+			b := testBuffer()
 			for rest := stream; len(rest) > 0; {
 				space := b.space()
 				n := copy(space[:min(len(space), max(int(step)+1, len(stream)/100))], rest)
@@ -451,9 +452,14 @@ func visited(line string, whole bool) string {
 	return strconv.Quote(line)
 }
 
+// testBuffer is the buffer of a connection.
+func testBuffer() *lineBuffer {
+	return &lineBuffer{large: &sync.Pool{New: func() any { return new(largeBuffer) }}}
+}
+
 // A sender in haste gets a buffer that takes much at once, a slow one does not.
 func TestLineBufferGrows(t *testing.T) {
-	var b lineBuffer
+	b := testBuffer()
 	reads := 0
 	for rest := bytes.Repeat([]byte("cpu.idle 97.5\n"), 100_000); len(rest) > 0; reads++ {
 		n := copy(b.space(), rest)
@@ -463,7 +469,10 @@ func TestLineBufferGrows(t *testing.T) {
 	if cap(b.data) != maxBufferBytes || reads > 15 {
 		t.Errorf("%d reads, buffer of %d bytes", reads, cap(b.data))
 	}
-	var slow lineBuffer
+	if b.release(); cap(b.data) != 0 {
+		t.Error("the buffer keeps what it gave to the next one")
+	}
+	slow := testBuffer()
 	for range 1000 {
 		slow.take(copy(slow.space(), "cpu.idle 97.5\n"), func([]byte, bool) {})
 	}

@@ -99,6 +99,7 @@ type Writer struct {
 	arrivals arrivals
 	requests sync.Pool // of *Request, released
 	batches  sync.Pool // of *batch, empty
+	buffers  sync.Pool // of *largeBuffer
 }
 
 // NewWriter makes a Writer and registers carillon_received_points_total,
@@ -116,6 +117,7 @@ func NewWriter(config Config) *Writer {
 		logger:    config.Logger,
 		spellings: newSpellings(config.SpellingBits),
 		batches:   sync.Pool{New: func() any { return new(batch) }},
+		buffers:   sync.Pool{New: func() any { return new(largeBuffer) }},
 	}
 	if n := w.directory.Partitions(); n > maxPartitions {
 		panic(fmt.Sprintf("receive: %d partitions, a Handle can name %d", n, maxPartitions))
