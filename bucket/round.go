@@ -3,8 +3,8 @@ package bucket
 import "math"
 
 // DeviationBits is to how many significant bits Round rounds M2: a deviation is then
-// right to one part in 2^15, more than four digits.
-const DeviationBits = 14
+// right to one part in 2^11, more than three digits.
+const DeviationBits = 10
 
 // Round leaves out what only rounding put into Sum and M2, and more of M2 than anybody
 // reads. The store does this to the buckets of all tiers but the finest one

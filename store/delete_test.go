@@ -205,7 +205,7 @@ func (r *deleteRun) compare(view *View, number uint32, tier int, from, to int64)
 		r.ended[key] = max(r.ended[key], horizon)
 		from = max(from, r.ended[key])
 	}
-	kept := naive{tiers: r.tiers, added: map[uint32][]bucket.Bucket{}}
+	kept := newNaive(r.tiers)
 	for _, p := range r.pieces[number] {
 		if !p.gone[tier] {
 			kept.add(number, p.Bucket)

@@ -163,6 +163,7 @@ func TestReadingAllocatesNothing(t *testing.T) {
 func FuzzManifest(f *testing.F) {
 	f.Add([]byte{})
 	f.Add((&manifest{sealed: 3, watermark: -5, sequence: 7}).appendCopy(nil))
+	f.Add((&manifest{losses: []loss{{span{1, 2}, "text"}, {}}}).appendCopy(nil))
 	listed := []listedPages{{listedFile: listedFile{1, 2, 3}, first: 4, last: 5, high: 6, buckets: 7}}
 	f.Add((&manifest{tiers: []listedTier{{resolution: 10000, horizon: minTime, files: listed}, {}}}).appendCopy(nil))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -97,6 +97,28 @@ func (h *head) touch(numbers []uint32) {
 	h.touched += sum
 }
 
+// fetch reads the trails of some series from number on, for no other reason than to have
+// them in the cache: one trail is one miss after the other, but those of several series
+// overlap. It returns the series behind them.
+func (h *head) fetch(number uint32) (behind uint32) {
+	var at [touchAhead]uint32
+	behind = number + touchAhead
+	if h.chunks == 1 {
+		return behind
+	}
+	for i := range min(touchAhead, max(h.series-int(number), 0)) {
+		at[i] = h.chains.At(number + uint32(i)).tail
+	}
+	for more := uint32(1); more != 0; {
+		more = 0
+		for i, chunk := range at {
+			at[i] = h.chunkRows.At(chunk).before // of chunk 0, that is 0
+			more |= at[i]
+		}
+	}
+	return behind
+}
+
 // extend makes a series have a chain.
 func (h *head) extend(number uint32) {
 	h.series = int(number) + 1

@@ -133,7 +133,8 @@ func (w *worker) takeIn(i Import) error {
 	if err := p.place(i.Buckets); err != nil {
 		return err
 	}
-	w.damaged(p.lost)
+	w.damaged(textsOf(p.lost))
+	next.lose(p.lost)
 	if err := next.reach(i); err != nil {
 		return sourceError{err}
 	}

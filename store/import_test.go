@@ -38,29 +38,33 @@ func importOf(source byte, now int64, item uint64, buckets map[uint32][]bucket.B
 // TestImportModel imports, adds, seals, rolls up, merges, expires and reopens at
 // random, and after each step reads what a naive merge of it all reads.
 func TestImportModel(t *testing.T) {
-	t.Parallel()
 	for _, tiers := range []string{"10s:3h,1m:1d,10m:2d", "10s:3h"} {
-		rapid.Check(t, func(t *rapid.T) {
-			r := &run{
-				naive: newNaive(testTiers(t, tiers)), now: 1_700_000_000_000,
-				taken: map[string]bool{}, open: map[uint32]bucket.Bucket{}, last: map[uint32]int64{},
-			}
-			r.config = testConfig(newMemFS(), r.tiers)
-			r.reopen(t)
-			defer func() { _ = stop(r.store) }()
-			item := uint64(0)
-			t.Repeat(map[string]func(*rapid.T){
-				"add":      r.addSome,
-				"seal":     r.seal,
-				"maintain": func(t *rapid.T) { r.store.Maintain(r.pass(t)); drive(r.store) },
-				"reopen":   r.lose,
-				"import":   func(t *rapid.T) { item++; r.importSome(t, item) },
-				"":         r.look,
-			})
-			if at := r.store.Imported(Source{1}); item > 0 && at != (Position{1, item}) {
-				t.Fatalf("imported through %v, not %d", at, item)
-			}
+		t.Run(tiers, func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { runImports(t, tiers) })
 		})
+	}
+}
+
+func runImports(t *rapid.T, tiers string) {
+	r := &run{
+		naive: newNaive(testTiers(t, tiers)), now: 1_700_000_000_000,
+		taken: map[string]bool{}, open: map[uint32]bucket.Bucket{}, last: map[uint32]int64{},
+	}
+	r.config = testConfig(newMemFS(), r.tiers)
+	r.reopen(t)
+	defer func() { _ = stop(r.store) }()
+	item := uint64(0)
+	t.Repeat(map[string]func(*rapid.T){
+		"add":      r.addSome,
+		"seal":     r.seal,
+		"maintain": func(t *rapid.T) { r.store.Maintain(r.pass(t)); drive(r.store) },
+		"reopen":   r.lose,
+		"import":   func(t *rapid.T) { item++; r.importSome(t, item) },
+		"":         r.look,
+	})
+	if at := r.store.Imported(Source{1}); item > 0 && at != (Position{1, item}) {
+		t.Fatalf("imported through %v, not %d", at, item)
 	}
 }
 

@@ -12,7 +12,7 @@ const (
 	manifestName     = "MANIFEST"
 	manifestTemp     = "MANIFEST.new"
 	manifestMagic    = "carstore"
-	manifestVersion  = 2
+	manifestVersion  = 3
 	manifestMaxBytes = 64 << 20 // more than half a million files
 	listedBytes      = 20       // of a file, for recognising it
 	pagesBytes       = listedBytes + 28
@@ -29,6 +29,7 @@ type manifest struct {
 	sequence  uint64     // of the next file
 	buried    listedFile // what is deleted; sequence 0 for nothing
 	imports   []imported // how far imports have come
+	losses    []loss     // what the coarser tiers lack
 	tiers     []listedTier
 }
 
@@ -73,6 +74,10 @@ func (m *manifest) appendCopy(dst []byte) []byte {
 		dst = append(dst, i.source[:]...)
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(i.position.Stage))
 		dst = binary.LittleEndian.AppendUint64(dst, i.position.Item)
+	}
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(m.losses)))
+	for _, l := range m.losses {
+		dst = l.append(dst)
 	}
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(m.tiers)))
 	for _, t := range m.tiers {
@@ -154,6 +159,9 @@ func decodeCopy(data []byte) (*manifest, error) {
 	}
 	for range r.count(min(maxImports, len(r.rest)/importedBytes)) {
 		m.imports = append(m.imports, imported{Source(r.take(len(Source{}))), Position{int64(r.u64()), r.u64()}})
+	}
+	for range r.count(maxDamages) {
+		m.losses = append(m.losses, r.loss())
 	}
 	for range r.count(MaxTiers) {
 		t := listedTier{resolution: int64(r.u64()), horizon: int64(r.u64())}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -8,88 +9,37 @@ import (
 	"carillon/bucket"
 )
 
-// Files are merged because a seal brings each series only a few buckets: strips that
-// short take more bytes a bucket, and a query would have to look into many files. But
-// whatever is merged is written again. So files of one tier, window and level become
-// one of the next level when that makes strips of fullStrip buckets, which another
-// merge would hardly make smaller; files with such strips are left alone. Before that,
-// and after, only mergeMost of them are merged, which bounds how many there are.
-const (
-	mergeLeast = 3
-	mergeMost  = 64
-	fullStrip  = 720 // buckets: two hours of 10 s
-)
-
 // merge merges one run of files, if there is one that is due.
 func (w *worker) merge() (bool, error) {
 	current := w.store.current
-	for tier, files := range current.files {
-		run := due(files)
-		if run == nil {
-			continue
+	for _, due := range [...]func([]*file) []*file{due, w.leftOver} {
+		for tier, files := range current.files {
+			if run := due(files); run != nil {
+				return w.mergeDue(current, tier, run)
+			}
 		}
-		if !w.begin(run) {
-			return false, nil
-		}
-		done, err := w.mergeRun(current, tier, run)
-		w.end()
-		if err != nil {
-			return false, fmt.Errorf("merging %d files of tier %s: %w", len(run), w.config.Tiers[tier], err)
-		}
-		return done, nil
 	}
 	return w.purge()
 }
 
-// stripBuckets is how many buckets a series of the file has.
-func (f *file) stripBuckets() uint64 { return f.buckets / f.series }
-
-// due finds neighbours of one window and level that are worth merging. Files of other
-// windows may stand between them: they have no segment in common.
-func due(files []*file) []*file {
-	runs := make(map[int64]*mergeRun) // by window
-	for _, f := range files {
-		if f.damaged { // nothing is put in its place
-			delete(runs, f.window)
-			continue
-		}
-		run := runs[f.window]
-		if run == nil {
-			run = new(mergeRun)
-			runs[f.window] = run
-		}
-		if run.add(f) {
-			return run.files
-		}
+// mergeDue reports false when there is no room or no turn for it, too.
+func (w *worker) mergeDue(current *version, tier int, run []*file) (bool, error) {
+	if !w.begin(run) {
+		return false, nil
 	}
-	return nil
-}
-
-// mergeRun is neighbours that may become one file.
-type mergeRun struct {
-	files   []*file
-	buckets uint64 // of a series
-}
-
-// add takes the next file, in place of the run if it does not belong to it, and tells
-// whether the run is due.
-func (r *mergeRun) add(f *file) bool {
-	full := f.stripBuckets() >= fullStrip
-	if len(r.files) > 0 {
-		if first := r.files[0]; first.level != f.level || full != (first.stripBuckets() >= fullStrip) {
-			*r = mergeRun{}
-		}
+	defer w.end()
+	done, err := w.mergeRun(current, tier, run)
+	if err != nil {
+		return false, fmt.Errorf("merging %d files of tier %s: %w", len(run), w.config.Tiers[tier], err)
 	}
-	r.files = append(r.files, f)
-	r.buckets += f.stripBuckets()
-	return len(r.files) == mergeMost || !full && len(r.files) >= mergeLeast && r.buckets >= fullStrip
+	return done, nil
 }
 
 // mergeRun puts the outcome in the run's place. It gives up, and reports false,
 // when the store is closing.
 func (w *worker) mergeRun(current *version, tier int, run []*file) (bool, error) {
 	next := current.next()
-	level := run[0].level
+	level := slices.MaxFunc(run, func(a, b *file) int { return cmp.Compare(a.level, b.level) }).level
 	if len(run) > 1 {
 		level++
 	}

@@ -60,12 +60,19 @@ func stop(s *Store) error {
 
 // naive is all that was ever added, and how it is to be read.
 type naive struct {
-	tiers []Tier
-	added map[uint32][]bucket.Bucket // in log order
+	tiers  []Tier
+	added  map[uint32][]bucket.Bucket // in log order
+	merged map[uint32]tiered
+}
+
+// tiered is what so many buckets that were added make in each tier.
+type tiered struct {
+	added int
+	tiers [][]bucket.Bucket
 }
 
 func newNaive(tiers []Tier) *naive {
-	return &naive{tiers: tiers, added: map[uint32][]bucket.Bucket{}}
+	return &naive{tiers: tiers, added: map[uint32][]bucket.Bucket{}, merged: map[uint32]tiered{}}
 }
 
 func (m *naive) add(number uint32, b bucket.Bucket) { m.added[number] = append(m.added[number], b) }
@@ -73,10 +80,18 @@ func (m *naive) add(number uint32, b bucket.Bucket) { m.added[number] = append(m
 // read merges everything of a series, first by the finest segment and then by the
 // tier's, and leaves out what starts before the horizon.
 func (m *naive) read(number uint32, tier int, horizon, from, to int64) []bucket.Bucket {
-	fine := merged(kindOf(number), m.tiers[0].Resolution.Milliseconds(), m.added[number])
+	all := m.merged[number]
+	if added := m.added[number]; all.tiers == nil || all.added != len(added) {
+		all = tiered{added: len(added)}
+		fine := merged(kindOf(number), m.tiers[0].Resolution.Milliseconds(), added)
+		for _, t := range m.tiers {
+			all.tiers = append(all.tiers, merged(kindOf(number), t.Resolution.Milliseconds(), fine))
+		}
+		m.merged[number] = all
+	}
 	resolution := m.tiers[tier].Resolution.Milliseconds()
 	var in []bucket.Bucket
-	for _, b := range merged(kindOf(number), resolution, fine) {
+	for _, b := range all.tiers[tier] {
 		start := b.Start(resolution)
 		if start >= horizon && start+resolution > from && start <= to {
 			in = append(in, b)
@@ -86,23 +101,18 @@ func (m *naive) read(number uint32, tier int, horizon, from, to int64) []bucket.
 }
 
 func merged(kind series.Kind, resolution int64, buckets []bucket.Bucket) []bucket.Bucket {
-	segments := map[int64]*bucket.Bucket{}
-	var starts []int64
-	for _, b := range buckets {
-		start := b.Start(resolution)
-		if have := segments[start]; have != nil {
-			have.Merge(kind, &b)
+	sorted := slices.Clone(buckets)
+	bySegment(sorted, resolution)
+	n := 0
+	for _, b := range sorted {
+		if n > 0 && sorted[n-1].Start(resolution) == b.Start(resolution) {
+			sorted[n-1].Merge(kind, &b)
 			continue
 		}
-		segments[start] = &b
-		starts = append(starts, start)
+		sorted[n] = b
+		n++
 	}
-	slices.Sort(starts)
-	var sorted []bucket.Bucket
-	for _, start := range starts {
-		sorted = append(sorted, *segments[start])
-	}
-	return sorted
+	return sorted[:n]
 }
 
 // same compares a bucket with what it should be: all exact, but M2 to rounding, which that
@@ -148,7 +158,8 @@ func (m *naive) differs(s *Store, open map[uint32]bucket.Bucket, from, to int64)
 		for _, number := range numbers {
 			with := m
 			if b, ok := open[number]; ok {
-				with = &naive{tiers: m.tiers, added: map[uint32][]bucket.Bucket{number: append(slices.Clone(m.added[number]), b)}}
+				with = newNaive(m.tiers)
+				with.added[number] = append(slices.Clone(m.added[number]), b)
 			}
 			want := with.read(number, tier, view.version.horizons[tier], from, to)
 			got, err := view.Read(number, tier, from, to, nil)

@@ -202,7 +202,7 @@ func openVersion(config Config, m *manifest) (*version, error) {
 	}
 	v := &version{
 		sealed: m.sealed, watermark: m.watermark, sequence: m.sequence, graves: graves, buried: m.buried,
-		retained: retained{clock: m.clock, shortened: m.shortened, partial: m.shortened}, imports: m.imports,
+		retained: retained{clock: m.clock, shortened: m.shortened, partial: m.shortened}, imports: m.imports, losses: m.losses,
 	}
 	for i, t := range m.tiers {
 		v.horizons = append(v.horizons, t.horizon)
@@ -273,8 +273,10 @@ func (f unreadableFile) Sync() error                       { return f.err }
 func (f unreadableFile) Size() (int64, error)              { return 0, f.err }
 func (f unreadableFile) Close() error                      { return nil }
 
-// damages says what the unreadable files among the live ones cost.
+// damages says what the unreadable files among the live ones cost, and what damaged ones
+// have cost before.
 func (v *version) damages() (texts []string) {
+	texts = textsOf(v.losses)
 	for _, files := range v.files {
 		for _, f := range files {
 			if broken, ok := f.in.(unreadableFile); ok {

@@ -35,14 +35,15 @@ type pass struct {
 	since   []int64 // by tier: what starts before is not written; nil but for an import
 	pause   func()  // called between two series
 
+	fetched uint32  // trails of series before it were fetched
 	fresh   columns // of the series: what the head has, if it is nothing but samples
 	span    columns
 	loose   []bucket.Bucket // what the head has if it is something else
 	grouped fold
 	ladder  *ladder
 	spans   []span
-	tooOld  int      // buckets that no tier keeps any more
-	lost    []string // what is not rolled up, because what it is made of is damaged
+	tooOld  int    // buckets that no tier keeps any more
+	lost    []loss // what is not rolled up, because what it is made of is damaged
 }
 
 func newPass(config Config, current, next *version, h *head, out *output) *pass {
@@ -112,6 +113,9 @@ func (p *pass) plain(number uint32, c chain) bool {
 	p.fresh = p.fresh.slice(0, 0)
 	if c.count == 0 {
 		return true
+	}
+	if number >= p.fetched {
+		p.fetched = p.head.fetch(number)
 	}
 	var ok bool
 	p.fresh.times, p.fresh.values, ok = p.head.samples(c, p.fresh.times, p.fresh.values)
@@ -204,9 +208,8 @@ func (p *pass) lose(s span, err error) error {
 	if !corrupted(err) {
 		return err
 	}
-	text := fmt.Sprintf("%v: the coarser tiers are not made from it from %s to %s", err, formatTime(s.from), formatTime(s.to))
-	if len(p.lost) < maxDamages && !slices.Contains(p.lost, text) {
-		p.lost = append(p.lost, text)
+	if l := newLoss(s, err); len(p.lost) < maxDamages && !slices.Contains(p.lost, l) {
+		p.lost = append(p.lost, l)
 	}
 	return nil
 }

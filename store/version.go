@@ -32,6 +32,7 @@ type version struct {
 	graves    []*grave   // none of them ever changes
 	buried    listedFile // where the graves stand; sequence 0 without any
 	imports   []imported // never written to
+	losses    []loss     // likewise
 
 	refs atomic.Int32
 }
@@ -40,7 +41,7 @@ type version struct {
 func (v *version) next() *version {
 	n := &version{
 		sealed: v.sealed, watermark: v.watermark, horizons: slices.Clone(v.horizons), retained: v.retained,
-		sequence: v.sequence, graves: v.graves, buried: v.buried, imports: v.imports,
+		sequence: v.sequence, graves: v.graves, buried: v.buried, imports: v.imports, losses: v.losses,
 	}
 	for _, files := range v.files {
 		n.files = append(n.files, slices.Clone(files))
@@ -48,8 +49,9 @@ func (v *version) next() *version {
 	return n
 }
 
-// expire leaves out the files that the tiers no longer keep.
+// expire leaves out what the tiers no longer keep.
 func (v *version) expire() {
+	v.forget()
 	for tier, horizon := range v.horizons {
 		v.files[tier] = slices.DeleteFunc(v.files[tier], func(f *file) bool { return f.last < horizon })
 	}
@@ -83,7 +85,7 @@ func (v *version) release() error {
 func (v *version) manifest(tiers []Tier) *manifest {
 	m := &manifest{
 		sealed: v.sealed, watermark: v.watermark, clock: v.retained.clock, shortened: v.retained.shortened,
-		sequence: v.sequence, buried: v.buried, imports: v.imports,
+		sequence: v.sequence, buried: v.buried, imports: v.imports, losses: v.losses,
 	}
 	for i, t := range tiers {
 		listed := listedTier{resolution: t.Resolution.Milliseconds(), horizon: v.horizons[i]}
@@ -215,10 +217,15 @@ func (r *reader) each(tier int, files []*file, number uint32, from, to int64, vi
 
 // samples appends what a tier's files have of a series in [from, to), if that is
 // samples in order, one a segment: then it does not matter which file replaces and
-// which merges. Otherwise it reports false, and nothing is appended.
+// which merges. Files of the same time are read in commit order. Otherwise it reports
+// false, and nothing is appended.
 func (r *reader) samples(tier int, number uint32, from, to int64, dst columns) (_ columns, ok bool, err error) {
+	files, ok := r.apart(tier, from, to)
+	if !ok {
+		files = r.files[tier]
+	}
 	had := dst.len()
-	for _, f := range r.files[tier] {
+	for _, f := range files {
 		if !f.overlaps(from, to) {
 			continue
 		}

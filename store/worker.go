@@ -177,7 +177,8 @@ func (w *worker) advance(through uint64, now int64, h *head) error {
 	if err := p.run(); err != nil {
 		return err
 	}
-	w.damaged(p.lost)
+	w.damaged(textsOf(p.lost))
+	next.lose(p.lost)
 	next.expire()
 	made, err := w.finish(out, next)
 	if err == nil && h != nil {

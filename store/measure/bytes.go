@@ -51,8 +51,8 @@ func (r *run) bytes(ctx context.Context) ([]figure.Figure, error) {
 	return figures, nil
 }
 
-// ownBytes seals as a server does, every ten minutes. What the last two hours of that bring is
-// not due to be merged; it counts as it is.
+// ownBytes seals as a server does, every ten minutes. VictoriaMetrics is asked to merge all,
+// so here the day of the points passes, and what is left of it is merged too.
 func (r *run) ownBytes(ctx context.Context, m mix, p Population) (_ float64, err error) {
 	s, closeStore, err := r.openOne("bytes", nil)
 	if err != nil {
@@ -60,6 +60,10 @@ func (r *run) ownBytes(ctx context.Context, m mix, p Population) (_ float64, err
 	}
 	defer closeStore(&err)
 	if err := r.fill(ctx, s, m, p, "points into a store"); err != nil {
+		return 0, err
+	}
+	s.now += (2 * day).Milliseconds()
+	if err := s.settle(ctx); err != nil {
 		return 0, err
 	}
 	if err := r.readBack(s, m, p); err != nil {

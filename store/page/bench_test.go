@@ -145,7 +145,7 @@ func TestSizeOfAHostMix(t *testing.T) {
 	for _, test := range []struct {
 		buckets int
 		most    float64
-	}{{288, 6.8}, {12, 13}} {
+	}{{288, 6.4}, {12, 12.6}} {
 		var e Encoder
 		mix := rolledUp(hostMix(500, test.buckets*30, 0))
 		n := 0

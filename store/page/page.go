@@ -18,7 +18,7 @@ import (
 const MaxBuckets = 4096
 
 const (
-	magicVersion  = 0xC3 // upper half: a page; lower half: version 3
+	magicVersion  = 0xC4 // upper half: a page; lower half: version 4
 	checksumBytes = 4
 
 	// MaxStripBytes bounds what a strip takes, whatever is in it.

@@ -32,12 +32,12 @@ func TestFormat(t *testing.T) {
 				bucket.Of(1_700_000_001_000, 7), bucket.Of(1_700_000_011_000, 8),
 				bucket.Of(1_700_000_021_003, 10),
 			},
-		}, "c380a0abfef962a09c010403" + "000746019a0304000a" + "010e5003d00fa09c01000330000e0322" + "c51a6a03"},
+		}, "c480a0abfef962a09c010403" + "000746019a0304000a" + "010e5003d00fa09c01000330000e0322" + "49a388f4"},
 		{"whole buckets", [][]bucket.Bucket{{
 			merged, bucket.Of(1_700_000_012_000, math.Inf(1)),
 			bucket.Of(1_700_000_022_000, math.Float64frombits(bucket.StaleNaN)),
-		}}, "c3a0bfabfef962a09c010303" + "002d0702904e0e0f2700000204010303" + "00002ae07bcb9f17030f" +
-			"02340c00e87ffd0f" + "02330d0180ffed7f" + "0000000000" + "ed82b4e3"},
+		}}, "c4a0bfabfef962a09c010303" + "002d0702904e0e0f2700000204010303" + "00002ae07bcb9f17030f" +
+			"02340c00e87ffd0f" + "02330d0180ffed7f" + "0000000000" + "e122706e"},
 	} {
 		if got := hex.EncodeToString(encode(test.strips...)); got != test.want {
 			t.Errorf("%s:\n got %s\nwant %s", test.name, got, test.want)

@@ -7,8 +7,9 @@ import (
 	"math/bits"
 )
 
-// riceLength is how many numbers are coded with one parameter; two blocks of bitsInto.
-const riceLength = 2 * blockLength
+// riceLength is how many numbers are coded with one parameter: about as many as a strip of
+// the store has, since most are alike; a multiple of what bitsInto takes.
+const riceLength = 8 * blockLength
 
 // A block of Rice codes begins with a byte: the parameter, and how the numbers are made
 // small.
