@@ -6,10 +6,14 @@
 package backup
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -28,6 +32,28 @@ type File struct {
 	// what the file holds.
 	From    string
 	Content []byte
+}
+
+// Open opens the contents.
+func (f *File) Open() (io.ReadCloser, error) {
+	if f.From == "" {
+		return io.NopCloser(bytes.NewReader(f.Content)), nil
+	}
+	return os.Open(f.From)
+}
+
+// ChecksumOf reads a file and returns its CRC.
+func ChecksumOf(f *File) (uint32, error) {
+	in, err := f.Open()
+	if err != nil {
+		return 0, err
+	}
+	hash := crc32.New(castagnoli)
+	size, err := io.Copy(hash, in)
+	if err == nil && size != f.Size {
+		err = fmt.Errorf("it has %d bytes, not %d", size, f.Size)
+	}
+	return hash.Sum32(), errors.Join(err, in.Close())
 }
 
 // Config is what making and restoring need. The zero Config works on the operating

@@ -53,6 +53,9 @@ func (m *Manifest) Bytes() (total int64) {
 	return total
 }
 
+// Text is the manifest as a file, or as the catalogue of an archive.
+func (m *Manifest) Text() []byte { return m.append(nil) }
+
 func (m *Manifest) append(dst []byte) []byte {
 	start := len(dst)
 	dst = fmt.Appendf(dst, "%s\nmade %s\nposition %d\nfiles %d\n", manifestTitle, m.Made.UTC().Format(timeLayout), m.Position, len(m.Files))

@@ -63,55 +63,115 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// storeInTurn is Store for a cache whose recycler is stopped: its rounds are made here, now and
+// then and when there is no room, so that what becomes of items does not depend on the scheduler.
+func (c *Cache) storeInTurn(t *testing.T, w Write) {
+	t.Helper()
+	l := (&content{key: w.Key, before: w.Value}).lengths(0)
+	cl := &c.slabs.classes[c.slabs.classFor(l.bytes())]
+	if c.unique.Load()%256 == 0 {
+		c.recycler.round()
+	}
+	for range 3 {
+		if o, _ := c.Store(w); o == Stored {
+			return
+		}
+		cl.waiting = 1
+		c.recycler.round()
+		cl.waiting = 0
+	}
+	t.Fatalf("no room for %q", w.Key)
+}
+
+// pagesOf is how many pages items of keys of five bytes and values of so many have.
+func (c *Cache) pagesOf(value int) int {
+	l := (&content{key: numbered(0), before: make([]byte, value)}).lengths(0)
+	return c.slabs.classes[c.slabs.classFor(l.bytes())].pages
+}
+
+// found is how many of the keys are there. It leaves no trace.
+func (c *Cache) found(from, to int) (n int) {
+	s := c.Read()
+	defer s.Done()
+	for i := from; i < to; i++ {
+		if _, ok := s.Peek(numbered(i)); ok {
+			n++
+		}
+	}
+	return n
+}
+
 // TestMemoryMoves: memory that one size of items filled goes to another size when that is what is
-// stored, but hardly from items in use: of these go the few that lie among many that are not.
+// stored, the oldest items first, but hardly from items in use.
 func TestMemoryMoves(t *testing.T) {
 	c := testCache(t, 8<<20, Config{})
-	fill := func(from, to, length int, read func()) {
+	c.recycler.stop()
+	defer c.recycler.start(c)
+	fill := func(from, to, length int) {
+		value := make([]byte, length)
 		for i := from; i < to; i++ {
-			if o, _ := c.Store(Write{Key: numbered(i), Value: make([]byte, length)}); o != Stored {
-				t.Fatalf("store %d: %v", i, o)
-			}
-			if i%16 == 0 {
-				read()
-			}
+			c.storeInTurn(t, Write{Key: numbered(i), Value: value})
 		}
 	}
-	pagesOf := func(length int) int {
-		class := c.slabs.classFor(headerBytes + lineBytes(5, 0, length) + length + 2)
-		for _, s := range c.Stats().Classes {
-			if s.Chunk == int(c.slabs.classes[class].size) {
-				return s.Pages
-			}
-		}
-		return 0
-	}
-	fill(0, 40_000, 100, func() {})
-	before := pagesOf(100)
-	fill(100_000, 140_000, 1000, func() {})
-	if small, large := pagesOf(100), pagesOf(1000); small > before/3 || large < before/2 {
+	fill(0, 40_000, 100)
+	before := c.pagesOf(100)
+	fill(100_000, 160_000, 1000)
+	if small, large := c.pagesOf(100), c.pagesOf(1000); small > before/3 || large < before/2 {
 		t.Errorf("items of 100 bytes have %d pages of %d, those of 1000 have %d", small, before, large)
 	}
+	if n := c.found(158_000, 160_000); n < 2000 {
+		t.Errorf("%d of the last 2000 items are there", n)
+	}
 	// Now the 1000s are read all the time, and items of 100 bytes come, each once.
-	next, before := 0, pagesOf(1000)
-	fill(200_000, 240_000, 100, func() {
+	next, before := 0, c.pagesOf(1000)
+	for i := 200_000; i < 240_000; i += 16 {
 		for range 160 {
-			c.Get(nil, numbered(140_000-1-next%2000))
+			c.Get(nil, numbered(160_000-1-next%2000))
 			next++
 		}
-	})
-	found := 0
-	for i := range 2000 {
-		if _, ok := c.Get(nil, numbered(140_000-1-i)); ok {
-			found++
-		}
+		fill(i, i+16, 100)
 	}
-	if found < 1000 {
-		t.Errorf("of 2000 items in use %d are left, in %d of %d pages", found, pagesOf(1000), before)
+	if n, pages := c.found(158_000, 160_000), c.pagesOf(1000); n < 1900 || pages > before*2/3 {
+		t.Errorf("of 2000 items in use %d are left, in %d of %d pages", n, pages, before)
 	}
-	c.Quiesce()
 	if err := c.Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSparePage: a page that must be had is the one with the fewest items in use, also where all
+// are in use.
+func TestSparePage(t *testing.T) {
+	c := testCache(t, 1<<20, Config{})
+	c.recycler.stop()
+	defer c.recycler.start(c)
+	const chosen = 3 // of the pages, in the order of the ring
+	perPage := 0
+	for i := 0; c.pagesOf(1000) < judged-1; i++ {
+		c.storeInTurn(t, Write{Key: numbered(i), Value: make([]byte, 1000)})
+		if c.pagesOf(1000) == 1 {
+			perPage = i + 1
+		}
+	}
+	use := func() {
+		for i := range (judged - 1) * perPage {
+			if i/perPage != chosen || i%2 == 0 {
+				c.Get(nil, numbered(i))
+			}
+		}
+	}
+	s := c.Read()
+	item, _ := s.Peek(numbered(chosen * perPage))
+	s.Done()
+	want := demand{heir: noClass, pages: 1}
+	use()
+	if donor, number := c.recycler.spare(want); donor >= 0 {
+		t.Fatalf("page %d is taken, of items in use", number)
+	}
+	use()
+	want.must = true
+	if _, number := c.recycler.spare(want); uint64(number) != item.chunk/PageBytes {
+		t.Errorf("page %d is taken, want %d", number, item.chunk/PageBytes)
 	}
 }
 

@@ -1,8 +1,8 @@
 package cache
 
 import (
+	"bytes"
 	"strconv"
-	"strings"
 )
 
 // Count is a command for Count: it adds to a value that is a decimal number.
@@ -18,9 +18,6 @@ type Count struct {
 	Expiry    uint32
 	Binary    bool // the key came as base64
 }
-
-// maxNumber is the digits of 2^64-1.
-const maxNumber = 20
 
 // Count carries out a command: Stored, NotFound, Exists, NotNumber or OutOfSpace. value is
 // the new one, unique its CAS unique.
@@ -65,19 +62,19 @@ func (n *Count) apply(old Item, found bool) (content, Outcome) {
 	return next, Stored
 }
 
-// number is the value of an item as digits, read as memcached reads them: white space or a
-// plus before them is skipped, and white space ends them.
+// number is the value of an item, read as memcached reads it: white space or a plus before
+// the digits is skipped, and white space ends them.
 func number(i Item) (n uint64, ok bool) {
-	text, _ := i.Text()
-	if i.Len() > maxNumber {
+	text, whole := i.Text()
+	if !whole {
 		return 0, false
 	}
-	value := strings.TrimLeft(string(text[i.lengths.line():i.lengths.line()+i.Len()]), space)
-	value = strings.TrimPrefix(value, "+")
-	if end := strings.IndexAny(value, space); end >= 0 {
+	value := bytes.TrimLeft(text[i.lengths.line():i.lengths.text()-2], space)
+	value = bytes.TrimPrefix(value, []byte("+"))
+	if end := bytes.IndexAny(value, space); end >= 0 {
 		value = value[:end]
 	}
-	n, err := strconv.ParseUint(value, 10, 64)
+	n, err := strconv.ParseUint(string(value), 10, 64)
 	return n, err == nil
 }
 

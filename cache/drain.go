@@ -1,6 +1,9 @@
 package cache
 
-import "sync/atomic"
+import (
+	"math"
+	"sync/atomic"
+)
 
 const (
 	// maxDraining is how many pages are emptied at the same time.
@@ -16,20 +19,37 @@ type demand struct {
 	must  bool // there is no other way to store anything
 }
 
-// drainOldest takes pages from the classes whose items are the oldest, to be emptied. A
-// page whose items are in use is passed over for now, unless there must be one.
+// drainOldest takes pages from the classes whose items are the oldest, to be emptied.
 func (r *recycler) drainOldest(want demand) {
-	for passed := 0; want.pages > 0 && len(r.draining) < maxDraining; {
-		donor, _ := r.oldest(want.heir)
+	for ; want.pages > 0 && len(r.draining) < maxDraining; want.pages-- {
+		donor, number := r.spare(want)
 		if donor < 0 {
 			return
 		}
-		if r.detach(donor, want.heir, want.must && passed >= judged) {
-			want.pages--
-		} else if passed++; passed > judged {
-			return
+		r.detach(donor, number, want.heir)
+	}
+}
+
+// spare is the page whose loss costs least of those that the hands come to next in the classes
+// with the oldest items, and its class; -1 if there is none. One of which more than a share is in
+// use is for a demand that must be met.
+func (r *recycler) spare(want demand) (donor int, number uint32) {
+	r.moved = r.cache.slabs.recycled.Load()
+	donor, least := -1, math.Inf(1)
+	for range judged {
+		class, _ := r.oldest(want.heir)
+		if class < 0 {
+			break
+		}
+		page, inUse := r.judge(class)
+		if inUse*coldShare <= 1 {
+			return class, page
+		}
+		if want.must && inUse < least {
+			donor, number, least = class, page, inUse
 		}
 	}
+	return donor, number
 }
 
 // promised is how many pages that are being emptied are for a class.
@@ -69,68 +89,65 @@ func (r *recycler) age(class int) (bytes uint64, ok bool) {
 	cl := &r.cache.slabs.classes[class]
 	cl.Lock()
 	defer cl.Unlock()
-	if len(cl.pages) == 0 {
+	if cl.pages == 0 {
 		return 0, false
 	}
-	return r.recycled - r.cache.slabs.pages[cl.nextPage()].visited, true
+	return r.cache.slabs.recycled.Load() - r.cache.slabs.pages[r.cache.slabs.pages[cl.hand].next].visited, true
 }
 
-// nextPage is the page that the hand comes to after the one it is on. The caller holds the
-// lock, and there are pages.
-func (cl *class) nextPage() uint32 { return cl.pages[(cl.hand+1)%len(cl.pages)] }
-
-// detach takes the next page from a class for another one, if its items are hardly in use, or
-// if it must. Otherwise it does to them what the hand would do.
-func (r *recycler) detach(class, heir int, must bool) bool {
-	number, used, ok := r.tryDetach(class, heir, must)
-	switch {
-	case !ok:
-		return false
-	case used:
-		r.draining = append(r.draining, number)
-	default:
-		r.cache.slabs.release(number)
-	}
-	r.moved = r.recycled
-	return true
-}
-
-func (r *recycler) tryDetach(class, heir int, must bool) (number uint32, used, ok bool) {
+// judge moves the hand of a class, which has pages, over the next page, and is what share of the
+// items there it spares.
+func (r *recycler) judge(class int) (number uint32, inUse float64) {
 	c := r.cache
 	cl := &c.slabs.classes[class]
 	cl.Lock()
 	defer cl.Unlock()
-	if len(cl.pages) == 0 {
-		return 0, false, false
+	if cl.pages == 0 { // the last one became empty just now
+		return 0, 1
 	}
-	number = cl.nextPage()
+	number = c.slabs.pages[cl.hand].next
 	p := &c.slabs.pages[number]
-	if !must && r.inUse(cl, number) {
-		p.visited = r.recycled
-		return 0, false, false
-	}
-	c.slabs.detach(cl, number)
-	p.heir = int32(heir)
-	p.draining.Store(p.used > 0)
-	return number, p.used > 0, true
-}
-
-// inUse tells whether more of a page's items than a share were read since the hand was
-// there. The caller holds the lock of the class.
-func (r *recycler) inUse(cl *class, number uint32) bool {
-	c := r.cache
-	items, read := 0, 0
+	cl.hand, cl.within, p.visited = number, int(p.chunks), c.slabs.recycled.Load()
+	items, spared := 0, 0
+	now, generation := c.Now(), c.generation()
 	c.slabs.eachChunk(cl, number, 0, PageBytes, func(chunk uint64, l lengths) {
-		if l.key() == 0 {
+		if l == 0 || l == freeChunk {
 			return
 		}
 		items++
-		if state := c.state(chunk); atomic.LoadUint64(state)&markReference != 0 {
-			lapse(state)
-			read++
+		if l.key() == 0 { // the hand comes to the item where it begins
+			first := c.words[chunk/8+chunkUnique]
+			if atomic.LoadUint64(c.state(first))&(markReference|roundsMask) != 0 {
+				spared++
+			}
+			return
+		}
+		if state := c.state(chunk); !dead(atomic.LoadUint64(state), l, now, generation) && !lapse(state) {
+			spared++
 		}
 	})
-	return read*coldShare > items
+	return number, float64(spared) / float64(max(items, 1))
+}
+
+// detach takes a page from a class for another one, if it is still that class's.
+func (r *recycler) detach(class int, number uint32, heir int) {
+	c := r.cache
+	cl, p := &c.slabs.classes[class], &c.slabs.pages[number]
+	cl.Lock()
+	if p.class.Load() != int32(class) || p.next == 0 {
+		cl.Unlock()
+		return
+	}
+	c.slabs.detach(cl, number)
+	p.heir = int32(heir)
+	used := p.used > 0
+	p.draining.Store(used)
+	cl.Unlock()
+	if used {
+		r.draining = append(r.draining, number)
+	} else {
+		c.slabs.release(number)
+	}
 }
 
 // eachChunk calls f with n chunks of a page, from one on, which are the class's. The caller

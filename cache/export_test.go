@@ -91,7 +91,7 @@ func (c *Cache) checkSlabs(reachable map[uint64]uint64) error {
 	for i := range c.slabs.classes {
 		cl := &c.slabs.classes[i]
 		bytes, chunks := 0, 0
-		for _, number := range cl.pages {
+		for n, number := 0, cl.hand; n < cl.pages; n, number = n+1, c.slabs.pages[number].next {
 			slab[number] = true
 			p := &c.slabs.pages[number]
 			if p.class.Load() != int32(i) || p.draining.Load() {

@@ -53,7 +53,11 @@ func (x *index) find(hash uint64, key []byte) (slot *uint64, chunk uint64, l len
 		entry := x.entry(hash)
 		page := atomic.LoadUint64(entry)
 		b := firstBucket(hash)
-		one, two := x.bucket(page, b), x.bucket(page, otherBucket(b, hash))
+		one := x.bucket(page, b)
+		if slot, chunk, l = x.holds(one, hash, key); slot != nil {
+			return slot, chunk, l // most are here; the line of the other bucket is not touched
+		}
+		two := x.bucket(page, otherBucket(b, hash))
 		v1, v2 := atomic.LoadUint64(&one[0]), atomic.LoadUint64(&two[0])
 		if slot, chunk, l = x.holds(one, hash, key); slot != nil {
 			return slot, chunk, l

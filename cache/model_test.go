@@ -90,8 +90,12 @@ func (m *model) count(n cache.Count) (cache.Outcome, uint64) {
 	case n.Compare != 0 && n.Compare != old.unique:
 		return cache.Exists, 0
 	}
-	value, err := strconv.ParseUint(strings.TrimRight(old.value, " "), 10, 64)
-	if err != nil || len(old.value) > 20 {
+	words := strings.Fields(old.value)
+	if len(words) == 0 {
+		return cache.NotNumber, 0
+	}
+	value, err := strconv.ParseUint(words[0], 10, 64)
+	if err != nil || len(old.value) > 16000 {
 		return cache.NotNumber, 0
 	}
 	if n.Down {

@@ -146,7 +146,7 @@ func TestConcurrent(t *testing.T) {
 		reading.Go(func() {
 			r := rand.New(rand.NewPCG(rand.Uint64(), 2))
 			hits := 0
-			for !stop.Load() {
+			for !stop.Load() || hits == 0 { // one hit at least, also if the writers were faster
 				n := r.IntN(keys)
 				key := fmt.Sprint("key", n)
 				acknowledged := versions[n].Load()
@@ -166,9 +166,6 @@ func TestConcurrent(t *testing.T) {
 				} else if version < acknowledged {
 					t.Errorf("%s is of version %d, after %d", key, version, acknowledged)
 				}
-			}
-			if hits == 0 {
-				t.Error("no hits")
 			}
 		})
 	}

@@ -40,8 +40,7 @@ type recycler struct {
 	stopping chan struct{}
 	stopped  chan struct{}
 
-	recycled uint64   // bytes of chunks given back since New: the clock of page.visited
-	moved    uint64   // what recycled was when a page was taken from a class
+	moved    uint64   // what slabs.recycled was when a page was last asked of another class
 	draining []uint32 // pages whose items are being evicted
 	batch    []uint64 // scratch: the chunks whose grace period it is
 }
@@ -131,7 +130,7 @@ func (r *recycler) provide(class int) demand {
 	switch missing -= r.promised(class) * perPage; {
 	case missing > 0 && waiting:
 		return demand{class, (missing + perPage - 1) / perPage, true}
-	case r.recycled-r.moved >= moveEvery*PageBytes && r.unfair(class):
+	case c.slabs.recycled.Load()-r.moved >= moveEvery*PageBytes && r.unfair(class):
 		return demand{class, 1, false}
 	}
 	return demand{}
@@ -166,18 +165,14 @@ func (r *recycler) advance(class int, victims []victim, n int) []victim {
 	cl.Lock()
 	defer cl.Unlock()
 	now, generation := c.Now(), c.generation()
-	for step := 0; step < scanned && len(victims) < n && len(cl.pages) > 0; step++ {
-		if cl.hand >= len(cl.pages) {
-			cl.hand, cl.within = 0, 0
-		}
-		number := cl.pages[cl.hand]
-		p := &c.slabs.pages[number]
+	for step := 0; step < scanned && len(victims) < n && cl.pages > 0; step++ {
+		p := &c.slabs.pages[cl.hand]
 		if cl.within >= int(p.chunks) {
-			p.visited = r.recycled
-			cl.hand, cl.within = cl.hand+1, 0
+			p.visited = c.slabs.recycled.Load()
+			cl.hand, cl.within = p.next, 0
 			continue
 		}
-		chunk := uint64(number)*PageBytes + uint64(cl.within)*cl.size
+		chunk := uint64(cl.hand)*PageBytes + uint64(cl.within)*cl.size
 		cl.within++
 		l := c.lengths(chunk)
 		if l.key() == 0 {
@@ -273,7 +268,7 @@ func (r *recycler) giveBack() {
 		cl.Lock()
 		cl.limbo--
 		cl.Unlock()
-		r.recycled += uint64(c.free(first, c.lengths(first).text()))
+		c.slabs.recycled.Add(uint64(c.free(first, c.lengths(first).text())))
 	}
 }
 

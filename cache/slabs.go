@@ -2,7 +2,6 @@ package cache
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -20,10 +19,11 @@ const (
 // class's, the pool's.
 type slabs struct {
 	*region
-	classes []class
-	bySize  [maxChunk/8 + 1]uint8 // class by bytes/8, rounded up
-	pages   []page                // by number
-	pool    pool
+	classes  []class
+	bySize   [maxChunk/8 + 1]uint8 // class by bytes/8, rounded up
+	pages    []page                // by number
+	pool     pool
+	recycled atomic.Uint64 // bytes of chunks given back since New; the recycler adds
 }
 
 // pool is the pages that no class has.
@@ -34,14 +34,16 @@ type pool struct {
 }
 
 // page is what is known of a page of the region. The lock of the class that has the
-// page guards all writes, and all fields but the first two; visited is the recycler's.
+// page guards all writes, and all fields but the first two.
 type page struct {
 	class    atomic.Int32
 	draining atomic.Bool // the recycler empties it: free chunks do not go back to the class
 	heir     int32       // the class that has it next, noClass if the pool
 	chunks   uint16      // it is cut into
 	used     uint16      // of them, not free
-	visited  uint64      // when the clock's hand left it, in bytes recycled until then
+	next     uint32      // in the class's ring, 0 if in none
+	prev     uint32
+	visited  uint64 // when the clock's hand left it, or it came: slabs.recycled then
 }
 
 // class is the chunks of one size. Its lock guards all but size.
@@ -50,8 +52,8 @@ type class struct {
 
 	sync.Mutex
 	more    *sync.Cond // the recycler has been here
-	pages   []uint32   // in the order in which the clock's hand visits them
-	hand    int        // the page of pages that the hand is on
+	pages   int        // in the ring, in the order in which the clock's hand visits them
+	hand    uint32     // the page that the hand is on, if there are pages
 	within  int        // the chunk of it that comes next
 	free    uint64     // first of the free chunks, 0 if none
 	nfree   int
@@ -161,11 +163,35 @@ func (s *slabs) attach(class int, number uint32) {
 	cl, p := &s.classes[class], &s.pages[number]
 	p.chunks, p.used = chunksIn(number, cl.size), 0
 	p.class.Store(int32(class))
-	cl.pages = append(cl.pages, number)
+	p.visited = s.recycled.Load()
+	s.join(cl, number)
 	cl.chunks += int(p.chunks)
 	for i := int(p.chunks) - 1; i >= 0; i-- {
 		s.link(cl, uint64(number)*PageBytes+uint64(i)*cl.size)
 	}
+}
+
+// join puts a page into the ring of a class, just behind the hand: what is stored there is the
+// last that the hand comes to. The caller holds the lock.
+func (s *slabs) join(cl *class, number uint32) {
+	p := &s.pages[number]
+	if cl.pages++; cl.pages == 1 {
+		p.next, p.prev = number, number
+		cl.hand, cl.within = number, 0
+		return
+	}
+	p.next, p.prev = cl.hand, s.pages[cl.hand].prev
+	s.pages[p.prev].next, s.pages[p.next].prev = number, number
+}
+
+// leave takes a page out of the ring of its class. The caller holds the lock.
+func (s *slabs) leave(cl *class, number uint32) {
+	p := &s.pages[number]
+	s.pages[p.prev].next, s.pages[p.next].prev = p.next, p.prev
+	if cl.pages--; cl.hand == number {
+		cl.hand, cl.within = p.next, 0
+	}
+	p.next = 0
 }
 
 // link makes a chunk a free one.
@@ -226,13 +252,7 @@ func (s *slabs) detach(cl *class, number uint32) {
 			s.unlink(cl, chunk)
 		}
 	}
-	at := slices.Index(cl.pages, number)
-	cl.pages = slices.Delete(cl.pages, at, at+1)
-	if at < cl.hand {
-		cl.hand--
-	} else if at == cl.hand {
-		cl.within = 0
-	}
+	s.leave(cl, number)
 	cl.chunks -= int(p.chunks)
 }
 

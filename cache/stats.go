@@ -125,7 +125,7 @@ func (c *Cache) classStats(class int) (s ClassStats, heap int) {
 	cl := &c.slabs.classes[class]
 	cl.Lock()
 	s = ClassStats{Class: class + 1, Chunk: int(cl.size), Chunks: cl.chunks, Free: cl.nfree, Retired: cl.limbo, ItemBytes: cl.bytes, Events: cl.events}
-	heap = int(unsafe.Sizeof(*cl)) + 4*cap(cl.pages) + 8*cap(cl.retired)
+	heap = int(unsafe.Sizeof(*cl)) + 8*cap(cl.retired)
 	cl.Unlock()
 	for i := range c.epochs.stripes {
 		s.Hits += c.epochs.stripes[i].hits[class].Load()

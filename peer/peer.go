@@ -6,6 +6,7 @@ package peer
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,8 +19,10 @@ type Peer struct {
 	Name    string
 	Journal string // folder below its data of what is not in its final place yet; "" if it has none
 
-	http  bool          // takes remote write and answers PromQL
-	holds time.Duration // it may do nothing for that long though it has something to write
+	http  bool               // takes remote write and answers PromQL
+	line  func(Ports) string // where it takes connections once it answers, if it has no http
+	host  netip.Addr         // that it listens on, if it is not loopback
+	holds time.Duration      // it may do nothing for that long though it has something to write
 
 	// command is its command line for a data directory that exists and is its own.
 	command func(data string, p Ports) ([]string, error)
@@ -107,7 +110,7 @@ func prometheus() *Peer {
 // carbonCache writes without its usual limits a minute and second, into files that
 // span an hour.
 func carbonCache() *Peer {
-	return &Peer{Name: CarbonCache, holds: 2 * time.Second, command: func(data string, p Ports) ([]string, error) {
+	return &Peer{Name: CarbonCache, line: func(p Ports) string { return p.Graphite }, holds: 2 * time.Second, command: func(data string, p Ports) ([]string, error) {
 		port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 		config := fmt.Sprintf(`[cache]
 STORAGE_DIR = %[1]s

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,10 +59,10 @@ func (t *tail) String() string {
 	return string(t.text)
 }
 
-// Start runs a server on a data directory and free ports of loopback, and waits until it
-// answers.
+// Start runs a server on a data directory and free ports, and waits until it answers. It
+// is in the network namespace of the calling thread.
 func (p *Peer) Start(ctx context.Context, dir string) (*Process, error) {
-	ports, err := freePorts()
+	ports, err := freePorts(p.host)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (s *Process) wait(ctx context.Context) error {
 
 func (s *Process) answers(ctx context.Context) bool {
 	if !s.Peer.http {
-		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Ports.Graphite)
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Peer.line(s.Ports))
 		if err == nil {
 			_ = c.Close()
 		}
@@ -133,6 +134,9 @@ func (s *Process) answers(ctx context.Context) bool {
 }
 
 func (s *Process) URL(path string) string { return "http://" + s.Ports.HTTP + path }
+
+// PID is the id of the process.
+func (s *Process) PID() int { return s.cmd.Process.Pid }
 
 // CPU is what the server has used until now.
 func (s *Process) CPU() (time.Duration, error) { return usage.CPU(s.cmd.Process.Pid) }
@@ -198,16 +202,19 @@ func (s *Process) Stop() (cpu time.Duration, peak int64, err error) {
 	}
 }
 
-// Ports are addresses on loopback that were free a moment ago.
-type Ports struct{ HTTP, Graphite, Istatd string }
+// Ports are addresses that were free a moment ago.
+type Ports struct{ HTTP, Graphite, Istatd, Cache string }
 
-func freePorts() (p Ports, err error) {
-	for _, address := range []*string{&p.HTTP, &p.Graphite, &p.Istatd} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePorts(host netip.Addr) (p Ports, err error) {
+	if !host.IsValid() {
+		host = netip.MustParseAddr("127.0.0.1")
+	}
+	for _, address := range []*string{&p.HTTP, &p.Graphite, &p.Istatd, &p.Cache} {
+		l, err := net.Listen("tcp", netip.AddrPortFrom(host, 0).String())
 		if err != nil {
 			return Ports{}, err
 		}
-		defer l.Close() // at the end, so that the three differ
+		defer l.Close() // at the end, so that they differ
 		*address = l.Addr().String()
 	}
 	return p, nil

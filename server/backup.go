@@ -112,34 +112,12 @@ func (b *backups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	say(BackupLine{Result: &made})
 }
 
-// make seals first. So everything acknowledged before is in files that never change,
-// and the backup needs no part of the journal, which JetStream keeps in a form that
-// cannot be copied while it works: only the position behind which a restored server
-// goes on. What is acknowledged meanwhile may be in the backup or not.
-//
-// The order matters. A page file names series by numbers that the directory had before
-// the file was committed; so the page files are held first and the directory is
-// taken after them, and then knows all their series, or more.
+// make backs up what collect lists.
 func (b *backups) make(ctx context.Context, target string, keep int, say func(BackupLine)) (made backup.Made, err error) {
 	say(BackupLine{Stage: "sealing"})
-	if err := b.partitions.Seal(ctx); err != nil {
-		return made, err
-	}
-	var files []backup.File
-	var position uint64
-	for i, s := range b.stores {
-		snapshot := s.Snapshot()
-		defer snapshot.Release()
-		position = max(position, snapshot.Sealed())
-		files = appendStore(files, filepath.ToSlash((&dataDir{}).store(i)), snapshot)
-	}
-	identity, err := os.ReadFile(filepath.Join(b.data.path, IdentityName))
+	files, position, release, err := b.collect(ctx)
+	defer func() { err = errors.Join(err, release()) }()
 	if err != nil {
-		return made, err
-	}
-	files = append(files, backup.Content(backup.IdentityPath, identity))
-	defer func() { err = errors.Join(err, os.RemoveAll(b.snapshot())) }()
-	if files, err = b.appendDatabases(files); err != nil {
 		return made, err
 	}
 	var reported time.Time
@@ -150,6 +128,12 @@ func (b *backups) make(ctx context.Context, target string, keep int, say func(Ba
 		}
 	}
 	return backup.Make(ctx, backup.Config{Progress: progress}, target, b.now(), position, keep, files)
+}
+
+// identity is the file that tells this data directory from others.
+func (b *backups) identity() (backup.File, error) {
+	text, err := os.ReadFile(filepath.Join(b.data.path, IdentityName))
+	return backup.Content(backup.IdentityPath, text), err
 }
 
 func appendStore(files []backup.File, dir string, snapshot *store.Snapshot) []backup.File {

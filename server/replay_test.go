@@ -42,7 +42,7 @@ func TestAnswersWhileReplaying(t *testing.T) {
 		started: time.Now(), now: time.Now, tiers: tiers, journal: p.journal, directory: p.directory,
 		partitions: p.partitions, disk: p.disk, writer: p.writer, rejects: p.rejects,
 	}
-	front := httptest.NewServer(p.handler(receive.NewRemoteWrite(p.writer), status))
+	front := httptest.NewServer(p.handler(receive.NewRemoteWrite(p.writer), status, newBackups(p)))
 	defer front.Close()
 	request := prompb.WriteRequest{Timeseries: []prompb.TimeSeries{{
 		Labels: []prompb.Label{{Name: "__name__", Value: "up"}}, Samples: []prompb.Sample{{Timestamp: time.Now().UnixMilli(), Value: 7}},

@@ -25,6 +25,7 @@ type RestoreConfig struct {
 	// ExternalJournal keeps the positions of an external journal, which still has what
 	// was not sealed: none is begun.
 	ExternalJournal bool
+	FS              backup.FS // where Backup is; nil for the operating system's
 	Logger          *slog.Logger
 	Progress        func(stage string, done, total uint64)
 }
@@ -39,7 +40,7 @@ type Restored struct {
 // way. The directory serves when it returns; after an interruption it is refused,
 // until Restore is run again, which goes on.
 func Restore(ctx context.Context, c RestoreConfig) (r Restored, err error) {
-	if r.Backup, err = backup.Find(backup.Config{}, c.Backup); err != nil {
+	if r.Backup, err = backup.Find(backup.Config{FS: c.FS}, c.Backup); err != nil {
 		return r, err
 	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
@@ -50,7 +51,7 @@ func Restore(ctx context.Context, c RestoreConfig) (r Restored, err error) {
 		return r, fmt.Errorf("data directory %s: %w", c.Dir, err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	config := backup.Config{Progress: func(done, total int64) { c.Progress("copying and checking", uint64(done), uint64(total)) }}
+	config := backup.Config{FS: c.FS, Progress: func(done, total int64) { c.Progress("copying and checking", uint64(done), uint64(total)) }}
 	m, err := backup.Restore(ctx, config, r.Backup, c.Dir, []string{lockName}, func(m *backup.Manifest) error {
 		return c.finish(ctx, m)
 	})

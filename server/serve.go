@@ -60,8 +60,11 @@ func (l *listeners) lines() []*receive.Listener {
 	return slices.DeleteFunc([]*receive.Listener{l.graphite, l.istatd}, func(l *receive.Listener) bool { return l == nil })
 }
 
-func (l *listeners) bound() Bound {
+func (p *parts) bound(l *listeners) Bound {
 	b := Bound{URL: "http://" + l.http.Addr().String()}
+	if p.cache != nil {
+		b.Cache, b.CacheUDP = p.cache.addresses()
+	}
 	if l.graphite != nil {
 		b.Graphite = l.graphite.TCPAddr().String()
 	}
@@ -95,11 +98,15 @@ func (p *parts) serve(ctx context.Context, c Config) error {
 	group, ctx := errgroup.WithContext(ctx)
 	status := &status{
 		version: c.Version, started: time.Now(), now: time.Now, tiers: c.Tiers, journal: p.journal, directory: p.directory,
-		partitions: p.partitions, disk: p.disk, writer: p.writer, rejects: p.rejects, notices: l.notices,
+		partitions: p.partitions, disk: p.disk, writer: p.writer, rejects: p.rejects, notices: l.notices, cache: p.cache != nil,
 	}
 	group.Go(func() error { return status.watch(ctx) })
+	if p.cache != nil {
+		group.Go(func() error { return p.cache.watch(ctx) })
+	}
 	// Queries need not wait for the replay. Points would only be taken to be refused.
-	group.Go(func() error { return p.serveHTTP(ctx, l.http, p.handler(remoteWrite, status)) })
+	backups := newBackups(p)
+	group.Go(func() error { return p.serveHTTP(ctx, l.http, p.handler(remoteWrite, status, backups)) })
 	group.Go(func() error {
 		if err := p.replay(ctx, c.Progress); err != nil {
 			if ctx.Err() != nil { // stopped before its end
@@ -113,7 +120,10 @@ func (p *parts) serve(ctx context.Context, c Config) error {
 		if own != nil {
 			group.Go(func() error { return own.Run(ctx) })
 		}
-		c.Ready(l.bound())
+		if c.Archive.URL != "" {
+			group.Go(func() error { return backups.archiver(ctx, c.Archive) })
+		}
+		c.Ready(p.bound(l))
 		return nil
 	})
 	return group.Wait()
@@ -174,7 +184,7 @@ func (p *parts) ownAgent(c Config, remoteWrite *receive.RemoteWrite) (*agent.Age
 }
 
 // handler routes every path of the server.
-func (p *parts) handler(remoteWrite *receive.RemoteWrite, status *status) http.Handler {
+func (p *parts) handler(remoteWrite *receive.RemoteWrite, status *status, backups *backups) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /api/v1/write", withBodyDeadline(remoteWrite))
 	p.query.Register(mux)
@@ -183,8 +193,11 @@ func (p *parts) handler(remoteWrite *receive.RemoteWrite, status *status) http.H
 		Now: time.Now, Logger: p.logger, Registerer: p.registry,
 	}).Register(mux)
 	// Not from another site's page in the browser of somebody on this machine.
-	mux.Handle("POST "+BackupPath, http.NewCrossOriginProtection().Handler(newBackups(p)))
+	mux.Handle("POST "+BackupPath, http.NewCrossOriginProtection().Handler(backups))
 	mux.Handle("GET "+ExportPath, newExporter(p))
+	if p.cache != nil {
+		mux.Handle("GET /api/v1/cache", p.cache)
+	}
 	mux.Handle("GET /api/v1/status", status)
 	mux.Handle("GET /api/v1/status/rejects", serveRejects(p.rejects))
 	mux.Handle("GET /api/v1/status/retention", serveRetention(p.book))

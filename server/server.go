@@ -47,6 +47,9 @@ type Config struct {
 	LocationCaches  location.Caches  // of the location directory
 	Retention       retention.Rules  // shorter retentions and limits of some series
 
+	Cache   *Cache // nil for none
+	Archive ArchiveConfig
+
 	Agent         bool
 	AgentInterval time.Duration
 	Host          string // label of the agent's numbers; empty for the host's name
@@ -68,7 +71,7 @@ type Address struct {
 }
 
 // Bound is where a running server really listens; empty where it does not.
-type Bound struct{ URL, Graphite, Istatd string }
+type Bound struct{ URL, Graphite, Istatd, Cache, CacheUDP string }
 
 const (
 	sealBuckets      = 1 << 20         // buckets in memory at which a partition seals, whatever its age
@@ -90,6 +93,7 @@ type parts struct {
 	rejects    *rejects.Ledger
 	directory  *directory.Directory
 	book       *retention.Book // nil without retention rules
+	cache      *caching        // nil without a cache
 	journal    *journal.Journal
 	stores     []*store.Store
 	partitions *partition.Set
@@ -147,13 +151,20 @@ func open(ctx context.Context, c Config) (*parts, error) {
 		return p, err
 	}
 	p.openBook(c.Retention)
+	if c.Cache != nil {
+		if p.cache, err = openCache(ctx, *c.Cache, p.directory, c.Tiers[0].Resolution, p.registry); err != nil {
+			return p, err
+		}
+	}
 	p.journal, err = journal.Open(ctx, journal.Config{
 		Dir: p.data.journal(), URL: c.JournalURL, Partitions: count, Room: acceptance{p.room}, Logger: c.Logger, Registerer: p.registry,
 	})
 	if err != nil {
 		return p, err
 	}
-	p.locations, err = openLocations(ctx, p.room.refused, location.Config{Dir: p.data.locations(), Logger: c.Logger, Caches: c.LocationCaches, BlockCacheBytes: locationBlockCacheBytes},
+	p.locations, err = openLocations(ctx, p.room.refused, location.Config{
+		Dir: p.data.locations(), Logger: c.Logger, Caches: c.LocationCaches, BlockCacheBytes: locationBlockCacheBytes, Follower: p.cache.follower(),
+	},
 		func(ctx context.Context, d *location.Directory) (*feed.Node, error) {
 			return feed.Open(ctx, feed.Config{
 				Directory: d, Connection: p.journal.Connection(), Node: "carillon", Replicas: feedReplicas, Logger: c.Logger, Now: time.Now,
@@ -161,6 +172,9 @@ func open(ctx context.Context, c Config) (*parts, error) {
 		})
 	if err != nil {
 		return p, err
+	}
+	if p.cache != nil {
+		p.cache.publish(ctx, p.locations.directory)
 	}
 	p.live = query.NewLive()
 	if err := p.openPartitions(ctx, c, count); err != nil {
@@ -216,7 +230,7 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 				MaxPoints:       p.maxPoints(i),
 			},
 			Logger: c.Logger, Now: time.Now, SealEvery: c.SealEvery, SealBuckets: sealBuckets,
-			Publish: func(completed *quantize.Batch) { publish(p.live, i, completed) },
+			Publish: func(completed *quantize.Batch) { p.publish(i, completed) },
 		})
 		if err != nil {
 			return err
@@ -228,16 +242,19 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 	return nil
 }
 
-// publish hands completed segments to whoever subscribed.
-func publish(live *query.Live, partition int, completed *quantize.Batch) {
-	if !live.Watched() {
+// publish hands completed segments to the cache and to whoever subscribed.
+func (p *parts) publish(partition int, completed *quantize.Batch) {
+	if p.cache != nil {
+		p.cache.buckets.Completed(partition, completed)
+	}
+	if !p.live.Watched() {
 		return
 	}
 	buckets := make([]query.LiveBucket, 0, completed.Len())
 	for number, b := range completed.All() {
 		buckets = append(buckets, query.LiveBucket{ID: series.NewID(partition, number), Bucket: b})
 	}
-	live.Publish(buckets)
+	p.live.Publish(buckets)
 }
 
 // guarded refuses points while a partition has stopped: the journal would take
@@ -300,6 +317,9 @@ func (p *parts) close() (err error) {
 	}
 	if p.locations != nil {
 		err = errors.Join(err, p.locations.close())
+	}
+	if p.cache != nil {
+		err = errors.Join(err, p.cache.close())
 	}
 	if p.journal != nil {
 		err = errors.Join(err, p.journal.Close())

@@ -27,20 +27,10 @@ const patience = 30 * time.Second
 // that ends it.
 func run(t *testing.T, change func(*server.Config)) (bound server.Bound, stop func() error) {
 	t.Helper()
-	tiers, err := store.ParseTiers(store.DefaultTiers)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ready := make(chan server.Bound, 1)
 	ended := make(chan error, 1)
-	c := server.Config{
-		Data: filepath.Join(t.TempDir(), "data"), HTTP: server.Address{Addr: "127.0.0.1:0"},
-		Graphite: server.Address{Addr: "127.0.0.1:0"}, Istatd: server.Address{Addr: "127.0.0.1:0"},
-		Tiers: tiers, Partitions: 2, SealEvery: time.Hour, FutureTolerance: time.Minute, AgentInterval: time.Second,
-		SeriesCaches: directory.DefaultCaches(),
-		Version:      "test", Logger: slog.New(slog.DiscardHandler), Progress: func(string, uint64, uint64) {},
-		Ready: func(b server.Bound) { ready <- b },
-	}
+	c := testConfig(t)
+	c.Ready = func(b server.Bound) { ready <- b }
 	change(&c)
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { ended <- server.Run(ctx, c) }()
@@ -71,6 +61,22 @@ func run(t *testing.T, change func(*server.Config)) (bound server.Bound, stop fu
 	return bound, stop
 }
 
+// testConfig is a server on free ports and in a data directory of its own.
+func testConfig(t *testing.T) server.Config {
+	t.Helper()
+	tiers, err := store.ParseTiers(store.DefaultTiers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server.Config{
+		Data: filepath.Join(t.TempDir(), "data"), HTTP: server.Address{Addr: "127.0.0.1:0"},
+		Graphite: server.Address{Addr: "127.0.0.1:0"}, Istatd: server.Address{Addr: "127.0.0.1:0"},
+		Tiers: tiers, Partitions: 2, SealEvery: time.Hour, FutureTolerance: time.Minute, AgentInterval: time.Second,
+		SeriesCaches: directory.DefaultCaches(),
+		Version:      "test", Logger: slog.New(slog.DiscardHandler), Progress: func(string, uint64, uint64) {},
+	}
+}
+
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
 	response, err := http.Get(url)
@@ -91,6 +97,7 @@ type status struct {
 	Points   uint64
 	Rejected uint64
 	Notices  []string
+	Cache    bool
 	Aligned  map[string]uint64
 	Received []struct {
 		Protocol string

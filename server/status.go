@@ -35,6 +35,7 @@ type status struct {
 	writer     *receive.Writer
 	rejects    *rejects.Ledger
 	notices    []string // what to know about the start, like a port that was taken
+	cache      bool     // there is one, with a page of its own
 
 	pointsPerSecond atomic.Uint64 // bits of a float64, written by watch
 }
@@ -106,6 +107,7 @@ type statusAnswer struct {
 	Repeated        uint64                `json:"repeated"` // parts of requests that were sent again, and counted once
 	Dropped         []receive.Dropped     `json:"dropped"`
 	Notices         []string              `json:"notices"`
+	Cache           bool                  `json:"cache"`   // GET /api/v1/cache says more
 	Aligned         map[string]uint64     `json:"aligned"` // points by what the quantizer made of them
 	Tiers           []tierStatus          `json:"tiers"`
 	Partitions      []partitionStatus     `json:"partitions"`
@@ -164,7 +166,7 @@ func (s *status) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Points: s.points(), PointsPerSecond: math.Float64frombits(s.pointsPerSecond.Load()),
 		DirectoryBytes: s.directory.Bytes(), MemoryBytes: memoryBytes(),
 		Received: s.writer.Received(), Spellings: s.writer.Spellings(), Dropped: s.writer.Dropped(),
-		Notices: slices.Clone(s.notices), Aligned: make(map[string]uint64),
+		Notices: slices.Clone(s.notices), Cache: s.cache, Aligned: make(map[string]uint64),
 	}
 	if a.Notices == nil {
 		a.Notices = []string{}

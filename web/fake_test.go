@@ -28,6 +28,9 @@ type fake struct {
 	down     bool     // guarded by mu; every API call answers 503
 	requests []string // guarded by mu; paths with their queries
 	stats    any      // guarded by mu; the directory's
+	cache    any      // guarded by mu; nil for none
+
+	cacheAsked int // guarded by mu; how often the cache's figures were asked for
 }
 
 // fakeSeries is a gauge's value, or a counter's or event's rate, at a time in seconds.
@@ -40,7 +43,7 @@ type fakeSeries struct {
 const hostile = `<img src=x onerror="document.title='owned'">`
 
 func newFake(t *testing.T, names map[string][]fakeSeries) *fake {
-	f := &fake{names: names, live: make(chan string), stats: fakeDirectory(len(names))}
+	f := &fake{names: names, live: make(chan string), stats: fakeDirectory(len(names)), cache: fakeCache(0)}
 	mux := http.NewServeMux()
 	mux.Handle("/", Handler())
 	for path, answer := range map[string]func(*http.Request) any{
@@ -49,8 +52,9 @@ func newFake(t *testing.T, names map[string][]fakeSeries) *fake {
 		"/api/v1/series":                   f.seriesOf,
 		"/api/v1/buckets":                  f.buckets,
 		"/api/v1/query_range":              f.queryRange,
-		"/api/v1/status":                   func(*http.Request) any { return fakeStatus(len(f.names)) },
+		"/api/v1/status":                   func(*http.Request) any { return fakeStatus(len(f.names), f.hasCache()) },
 		"/api/v1/status/rejects":           func(*http.Request) any { return success(fakeRejects()) },
+		"/api/v1/cache":                    f.cacheAnswer,
 		"/api/v1/directory/stats":          f.directoryStats,
 		"/api/v1/directory/entries/{name}": fakeEntry,
 	} {
@@ -308,7 +312,7 @@ func (f *fake) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func fakeStatus(names int) any {
+func fakeStatus(names int, cache bool) any {
 	partitions := []any{}
 	for p := range 8 {
 		partitions = append(partitions, map[string]any{
@@ -322,6 +326,7 @@ func fakeStatus(names int) any {
 		"pointsPerSecond": 1240 + 60*math.Sin(float64(now.UnixMilli())/9e3), "journalBytes": 18 << 20, "directoryBytes": 3 << 20, "memoryBytes": 96 << 20,
 		"received": []any{map[string]any{"protocol": "remote_write", "points": 182_000_012}, map[string]any{"protocol": "istatd", "points": 2_220_101}},
 		"rejected": 1312, "dropped": []any{map[string]any{"what": "udp", "count": 0}},
+		"cache":   cache,
 		"notices": []string{"Port 2003 is taken: Graphite lines are not received (--graphite)."},
 		"tiers": []any{
 			map[string]any{"resolution": "10s", "retention": "10d", "bytes": 412 << 20, "files": 96, "oldest": now.Add(-10 * 24 * time.Hour).UnixMilli()},

@@ -167,6 +167,7 @@ func TestPage(t *testing.T) {
 		"search": testSearch, "100,000 names": testManyNames, "zoom": testZoom, "live": testLive, "query": testQuery, "health": testHealth,
 		"dark": testDark, "phone": testPhone, "empty": testEmpty, "server away": testAway, "hover": testHover,
 		"directory": testDirectory, "directory entry": testEntry, "empty directory": testEmptyDirectory, "directory on a phone": testPhoneDirectory,
+		"cache": testCache, "no cache": testNoCache, "cache on a phone": testPhoneCache,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, ctx) })
 	}

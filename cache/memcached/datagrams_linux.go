@@ -140,6 +140,7 @@ func transfer(call, fd uintptr, messages []message) (n int, number syscall.Errno
 // answer works off n datagrams and sends the replies.
 func (d *datagramServer) answer(raw syscall.RawConn, n int) {
 	s := d.session
+	began := s.begin()
 	for i := range n {
 		if !d.allowed(i) {
 			s.counts[datagramsRefused]++
@@ -155,6 +156,7 @@ func (d *datagramServer) answer(raw syscall.RawConn, n int) {
 	}
 	d.send(raw)
 	s.leave()
+	s.end(began)
 }
 
 // allowed tells whether the source of a datagram is.

@@ -39,6 +39,7 @@ func (s *Server) serveDatagrams(ctx context.Context, socket *net.UDPConn) error 
 			session.leave()
 			continue
 		}
+		began := session.begin()
 		pieces = session.answer(buffer[:n], pieces[:0])
 		session.stopReading()
 		for _, p := range pieces {
@@ -49,5 +50,6 @@ func (s *Server) serveDatagrams(ctx context.Context, socket *net.UDPConn) error 
 		}
 		session.emptied()
 		session.leave()
+		session.end(began)
 	}
 }

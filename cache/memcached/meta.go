@@ -75,6 +75,8 @@ func (s *session) metaGet() {
 			Key: key, Mode: cache.Add, Expiry: s.flags.vivify, Won: true, Binary: s.flags.has('b'), CAS: s.flags.cas,
 		})
 		if outcome == cache.Stored {
+			s.find(key) // the item counts as read
+			s.counts[cmdGet]--
 			s.counts[getHits]++
 			s.metaVivified(key, unique)
 			return

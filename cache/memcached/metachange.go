@@ -47,6 +47,9 @@ func (s *session) metaSet() {
 // metaWrite sees to what the modes and flags of ms mean together.
 func (s *session) metaWrite() {
 	w := &s.write
+	if w.Mode == cache.Set || w.Mode == cache.Replace {
+		w.Compare = s.flags.strict()
+	}
 	if w.Compare != 0 && w.Mode == cache.Replace {
 		w.Mode = cache.Set // with a CAS unique both want an item
 	}
@@ -127,7 +130,7 @@ func (s *session) metaDelete() {
 		return
 	}
 	outcome := s.cache.Delete(cache.Removal{
-		Key: key, Compare: f.compare, Invalidate: f.has('I'), Clear: f.has('x'),
+		Key: key, Compare: f.strict(), Invalidate: f.has('I'), Clear: f.has('x'),
 		CAS: f.cas, Expiry: f.expiry, SetExpiry: f.has('T'),
 	})
 	switch outcome {

@@ -29,6 +29,14 @@ type metaFlags struct {
 
 func (f *metaFlags) has(letter byte) bool { return f.seen[letter>>6]>>(letter&63)&1 != 0 }
 
+// strict is the CAS unique to compare with where 0 is one like others, that no item has.
+func (f *metaFlags) strict() uint64 {
+	if f.has('C') && f.compare == 0 {
+		return noItem
+	}
+	return f.compare
+}
+
 const (
 	errDuplicate = "CLIENT_ERROR duplicate flag"
 	errFlag      = "CLIENT_ERROR invalid flag"
@@ -59,8 +67,8 @@ func (s *session) parseFlags(first int) (key []byte, fault string) {
 			if key = s.keyRoom[:n]; err != nil || n == 0 {
 				fault = errKey
 			}
-		} else if text := s.flags.set(letter, value, s.cache.Now()); text != "" {
-			fault = text
+		} else if text := s.flags.set(letter, value, s.cache.Now()); text != "" && (text != errFormat || fault == "") {
+			fault = text // a bad F has no words of its own
 		}
 	}
 	return key, fault
@@ -87,9 +95,7 @@ func (f *metaFlags) set(letter byte, value []byte, now uint32) (fault string) {
 	case 'R':
 		f.recache, ok = parseExpiry(value, now)
 	case 'C':
-		if f.compare, ok = parseUint64(value); f.compare == 0 {
-			f.compare = noItem
-		}
+		f.compare, ok = parseUint64(value)
 	case 'E':
 		f.cas, ok = parseUint64(value)
 	case 'F':

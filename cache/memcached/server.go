@@ -25,6 +25,9 @@ import (
 	"carillon/cache"
 )
 
+// Compatible is the version of memcached whose words replies are in.
+const Compatible = "1.6.18"
+
 // Defaults of Config.
 const (
 	DefaultConnections = 1024
@@ -43,7 +46,7 @@ type Config struct {
 	Allow []netip.Prefix
 
 	Connections int           // at a time; the default is 1024
-	IdleTimeout time.Duration // after which a connection without a byte is closed, 0 for never
+	IdleTimeout time.Duration // after which, to a second, a connection without a byte is closed; 0 for never
 
 	// BufferBytes is what all connections together may hold for requests and replies above
 	// their fixed buffers of 80 KiB: values that come slowly, clients that do not read. The
@@ -88,6 +91,7 @@ type Server struct {
 	udp   []*net.UDPConn
 
 	totals      totals
+	latencies   latencies
 	budget      budget
 	connections connections
 	replies     sync.Pool // of *[]byte with room for repliesBytes
@@ -116,9 +120,10 @@ func Listen(ctx context.Context, c *cache.Cache, config Config) (*Server, error)
 	if err := config.check(); err != nil {
 		return nil, err
 	}
+	c.Tick(max(uint32(time.Now().Unix()), c.Now()))
 	s := newServer(c, config)
 	if err := s.listen(ctx); err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -198,8 +203,8 @@ func portOf(address string) int {
 	return n
 }
 
-// close closes the sockets. A second time does nothing.
-func (s *Server) close() {
+// Close closes the sockets of a server that is not going to serve. Serve closes them itself.
+func (s *Server) Close() {
 	if s.tcp != nil {
 		_ = s.tcp.Close()
 	}
@@ -216,10 +221,10 @@ func (s *Server) close() {
 func (s *Server) Serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() {
-		s.close()
+		s.Close()
 		s.connections.closeAll()
 	})()
-	defer s.close()
+	defer s.Close()
 	group.Go(func() error { return s.keepTime(ctx) })
 	if s.tcp != nil {
 		group.Go(func() error { return s.accept(ctx, s.tcp) })
@@ -249,7 +254,14 @@ func (s *Server) keepTime(ctx context.Context) error {
 // Counters calls f with the name and the value of everything that is counted, as stats
 // shows it.
 func (s *Server) Counters(f func(name string, value uint64)) {
+	connections := s.connections.counters()
+	f("total_connections", connections.accepted)
+	f("rejected_connections", connections.rejected)
+	f("idle_kicks", connections.idle)
 	for e := range events {
 		f(eventNames[e], s.totals[e].Load())
 	}
 }
+
+// Connections is how many are open.
+func (s *Server) Connections() int { return s.connections.counters().open }

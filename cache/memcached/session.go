@@ -36,6 +36,7 @@ type session struct {
 	out     []byte
 	base    int // where in out the reply to a datagram begins
 	counts  counts
+	rounds  uint64       // of requests that came together
 	send    func() error // nil where all replies go out at once, by datagrams
 	closing bool         // nothing more may be fed, and the connection should end
 	fed     bool         // at least one byte

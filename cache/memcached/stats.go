@@ -72,14 +72,8 @@ func (s *session) generalStats() {
 	s.stat("rusage_user", seconds(user))
 	s.stat("rusage_system", seconds(system))
 	s.stat("max_connections", server.config.Connections)
-	open := server.connections.counters()
-	s.stat("curr_connections", open.open)
-	s.stat("total_connections", open.accepted)
-	s.stat("rejected_connections", open.rejected)
-	s.stat("idle_kicks", open.idle)
-	for e := range events {
-		s.stat(eventNames[e], server.totals[e].Load())
-	}
+	s.stat("curr_connections", server.Connections())
+	server.Counters(func(name string, value uint64) { s.stat(name, value) })
 	c := s.cache.Stats()
 	itemBytes := 0
 	for i := range c.Classes {

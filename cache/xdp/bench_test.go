@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -28,9 +29,12 @@ type bench struct {
 	lab  *lab.Lab
 }
 
-func newBench(b testing.TB) *bench {
+func newBench(b testing.TB) *bench { return newBenchFrom(b, ways[0]) }
+
+// newBenchFrom has requests that come another way.
+func newBenchFrom(b testing.TB, from way) *bench {
 	n := &bench{server: newCache(b, 64<<20), pair: newPair(b)}
-	request4 := ways[0].datagram(request(7, "get "+fmt.Sprintf(keyFormat, 0)+"\r\n")).frame()
+	request4 := from.datagram(request(7, "get "+fmt.Sprintf(keyFormat, 0)+"\r\n")).frame()
 	keys := make([]uint32, lab.MaxKeys)
 	for i := range benchKeys {
 		n.set(b, fmt.Sprintf(keyFormat, i), strings.Repeat("v", benchValue), 0, 0)
@@ -99,5 +103,25 @@ func TestFlood(t *testing.T) {
 	}
 	if took, err := n.lab.Measure(n.program.Kernel(), 1000); err != nil || took > 100*time.Microsecond {
 		t.Errorf("a hit takes %v: %v", took, err)
+	}
+}
+
+// TestFloodFromOutside: a flood of requests from a source that is not on the allow-list gets no reply at all, and
+// every request is counted; those of others are answered meanwhile as ever.
+func TestFloodFromOutside(t *testing.T) {
+	outside := ways[0]
+	outside.from = netip.MustParseAddrPort("10.78.0.1:40000")
+	n := newBenchFrom(t, outside)
+	check(t, n.pair.Client.Do(func() error { return n.lab.Sink(lab.ClientInterface) }))
+	f, err := n.lab.Flood(n.pair.Client, lab.ClientInterface, 50_000)
+	check(t, err)
+	c, err := n.program.Counters()
+	check(t, err)
+	if f.Requests < 49_000 || f.Replies.All() > 0 || c.Answered() > 0 || c[xdp.PassSource] < f.Requests*9/10 || c.Passed() != c[xdp.PassSource] {
+		t.Errorf("%+v, counters %v", f, c)
+	}
+	payload := request(1, "get "+fmt.Sprintf(keyFormat, 7)+"\r\n")
+	if _, as := n.ask(t, ways[0], payload); as != xdp.Hit {
+		t.Errorf("another one's request: %v", as)
 	}
 }

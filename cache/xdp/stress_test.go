@@ -31,7 +31,13 @@ type stress struct {
 	evicts bool          // the memory is too small for all keys, so any miss is right
 	now    atomic.Uint32 // Unix seconds
 	gets   atomic.Int64  // left to be done
+	turns  chan struct{} // for changes: readers allow one now and then, or writers would take all processors
 }
+
+const (
+	getsPerTurn = 4
+	turnsAhead  = 1024
+)
 
 // stressKey is one key. One writer owns it; the numbers are read by readers.
 type stressKey struct {
@@ -68,7 +74,7 @@ func (k *stressKey) value(n uint64) []byte {
 }
 
 func newStress(t testing.TB, keys int, megabytes int64, gets int64) *stress {
-	s := &stress{server: newServer(t, megabytes<<20, config())}
+	s := &stress{server: newServer(t, megabytes<<20, config()), turns: make(chan struct{}, turnsAhead)}
 	s.keys = make([]stressKey, keys)
 	for i := range s.keys {
 		s.keys[i].name = fmt.Sprintf("stress-%d-%d", i, i*i)
@@ -100,7 +106,7 @@ func (s *stress) write(t testing.TB, owner, owners int, stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
-		default:
+		case <-s.turns:
 		}
 		if owner == 0 && n%1000 == 0 {
 			s.Tick(s.now.Add(1))
@@ -132,6 +138,12 @@ func (s *stress) read(t testing.TB, reader uint64, deadline time.Time) {
 	for n := 0; s.gets.Add(-1) >= 0; n++ {
 		if n%1024 == 0 && time.Now().After(deadline) {
 			return
+		}
+		if n%getsPerTurn == 0 {
+			select {
+			case s.turns <- struct{}{}:
+			default:
+			}
 		}
 		k := &s.keys[random.IntN(len(s.keys))]
 		command := "get "

@@ -26,9 +26,11 @@ while at it. The figures are those of the documentation, under the same names.`,
 		Example: `  carillon bench directory
   carillon bench ingest --quick --json
   carillon bench store --quick
+  carillon bench cache --quick
+  carillon bench object --quick
   carillon bench record monday.rec`,
 	}
-	cmd.AddCommand(benchDirectoryCommand(), benchIngestCommand(), benchStoreCommand(), benchQuantizeCommand(), benchRecordCommand(), benchReplayCommand())
+	cmd.AddCommand(benchDirectoryCommand(), benchIngestCommand(), benchStoreCommand(), benchCacheCommand(), benchObjectCommand(), benchObjectNodeCommand(), benchQuantizeCommand(), benchRecordCommand(), benchReplayCommand())
 	return cmd
 }
 

@@ -30,7 +30,7 @@ then open the address it prints.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), agentCommand(), queryCommand(), deleteCommand(), retentionCommand(), directoryCommand(), verifyCommand(), dumpCommand(), statsCommand(), backupCommand(), restoreCommand(), exportCommand(), importCommand(), benchCommand(), versionCommand())
+	root.AddCommand(serveCommand(), agentCommand(), queryCommand(), deleteCommand(), retentionCommand(), directoryCommand(), verifyCommand(), dumpCommand(), statsCommand(), backupCommand(), restoreCommand(), exportCommand(), importCommand(), cacheCommand(), objectCommand(), benchCommand(), versionCommand())
 	return root
 }
 

@@ -51,6 +51,7 @@ const startLasts = 60 * time.Second
 type serverProcess struct {
 	cmd                   *exec.Cmd
 	URL, Graphite, Istatd string
+	Cache, CacheUDP       string // empty without a cache
 	log                   *lockedBuffer
 	exited                chan error
 }
@@ -76,6 +77,8 @@ var announced = map[string]*regexp.Regexp{
 	"url":      regexp.MustCompile(`page and API +(\S+)`),
 	"graphite": regexp.MustCompile(`Graphite plaintext +(\S+)`),
 	"istatd":   regexp.MustCompile(`istatd lines +(\S+)`),
+	"cache":    regexp.MustCompile(`memcached +(\d\S+)`),
+	"cacheUDP": regexp.MustCompile(`memcached by UDP +(\S+)`),
 }
 
 // startServer runs a server on free ports and waits until it answers.
@@ -104,6 +107,10 @@ func startServer(t testing.TB, data string, args ...string) *serverProcess {
 						s.Graphite = m[1]
 					case "istatd":
 						s.Istatd = m[1]
+					case "cache":
+						s.Cache = m[1]
+					case "cacheUDP":
+						s.CacheUDP = m[1]
 					}
 				}
 			}

@@ -78,5 +78,11 @@ func announce(w io.Writer, bound server.Bound, c server.Config) {
 	if bound.Istatd != "" {
 		fmt.Fprintf(w, "  istatd lines              %s\n", bound.Istatd)
 	}
+	if bound.Cache != "" {
+		fmt.Fprintf(w, "  memcached                 %s\n", bound.Cache)
+	}
+	if bound.CacheUDP != "" {
+		fmt.Fprintf(w, "  memcached by UDP          %s\n", bound.CacheUDP)
+	}
 	fmt.Fprintf(w, "  data                      %s\n\n", c.Data)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -25,6 +26,7 @@ func serveCommand() *cobra.Command {
 	var c server.Config
 	var tiers, rules string
 	var level levelFlag
+	var cache serveCache
 	var printConfig bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -43,6 +45,7 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
   carillon serve --data /var/lib/carillon --listen :9480
   carillon serve --tiers 1s:1d,10s:10d,5m:1y,1h:6y --agent-interval 1s
   carillon serve --disk-max 20GB
+  carillon serve --cache 127.0.0.1:11211 --cache-select '{__name__=~"cpu\\..*"}' --cache-format json
   CARILLON_AGENT=false carillon serve --print-config`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,11 +62,18 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
 			if c.Retention, err = loadRules(rules, c.Tiers); err != nil {
 				return err
 			}
+			c.Archive.Token = os.Getenv(tokenVariable)
+			if err := c.Archive.Check(); err != nil {
+				return fmt.Errorf("--archive: %w", err)
+			}
 			c.HTTP.Asked = s.asked("listen")
 			c.Graphite.Asked = s.asked("graphite")
 			c.Istatd.Asked = s.asked("istatd")
 			c.Version = version()
 			c.Logger = logger(level.Level)
+			if c.Cache, err = cache.complete(c.Logger); err != nil {
+				return err
+			}
 			progress := newProgress(cmd.ErrOrStderr(), c.Logger)
 			c.Progress = progress.update
 			c.Ready = func(bound server.Bound) {
@@ -77,6 +87,7 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
 		},
 	}
 	serveFlags(cmd.Flags(), &c, &tiers, &rules, &level)
+	cache.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&printConfig, "print-config", false, "print the settings that would be used, as YAML, and end")
 	return cmd
 }
@@ -97,6 +108,9 @@ func serveFlags(f *pflag.FlagSet, c *server.Config, tiers, rules *string, level 
 	f.StringVar(rules, "retention-rules", "", "YAML file of rules that keep some series for a shorter time, or limit their number")
 	f.IntVar(&c.Partitions, "partitions", 8, "partitions of a new data directory; fixed from then on")
 	f.StringVar(&c.JournalURL, "journal-url", "", "external NATS server for the journal; empty for the embedded one")
+	f.StringVar(&c.Archive.URL, "archive", "", "put copies of sealed files into objects: http://NODE of an object cluster, or file, pack, pebble, s3 or jetstream URL; empty for none")
+	f.DurationVar(&c.Archive.Every, "archive-every", time.Hour, "how often")
+	f.IntVar(&c.Archive.Keep, "archive-keep", 7, "catalogues of the archive that stay, and the files that they list; 0 for all")
 	f.DurationVar(&c.SealEvery, "seal-every", 10*time.Minute, "move points from the journal into files at least this often")
 	f.DurationVar(&c.FutureTolerance, "future-tolerance", time.Minute, "refuse points further ahead of the server's clock")
 	f.IntVar(&c.SpellingBits, "spelling-cache-bits", receive.DefaultSpellingBits, "log2 of the most series known by the bytes they are sent as, 26 bytes each; grows to it as needed")

@@ -47,7 +47,7 @@ func loadSettings(cmd *cobra.Command) (*settings, error) {
 		if !ok || s.sources[f.Name] != "" || slices.Contains(meta, f.Name) {
 			return
 		}
-		if err := f.Value.Set(value); err != nil {
+		if err := setFrom(f.Value, value); err != nil {
 			errs = append(errs, fmt.Errorf("environment variable %s=%q: %w", environmentName(f.Name), value, err))
 		}
 		s.sources[f.Name] = "environment"
@@ -78,18 +78,36 @@ func (s *settings) loadFile(path string) error {
 		if s.sources[name] != "" {
 			continue
 		}
-		switch values[name].(type) {
-		case map[string]any, []any:
-			return fmt.Errorf("configuration file %s: %s: want one value", path, name)
-		case nil:
-			values[name] = ""
-		}
-		if err := f.Value.Set(fmt.Sprint(values[name])); err != nil {
+		if err := setFrom(f.Value, values[name]); err != nil {
 			return fmt.Errorf("configuration file %s: %s: %w", path, name, err)
 		}
 		s.sources[name] = path
 	}
 	return nil
+}
+
+// setFrom sets a flag to what the environment or a file has for it: one value, or, for a flag
+// that may be repeated, maybe a list, or nothing.
+func setFrom(flag pflag.Value, value any) error {
+	if value == nil {
+		value = ""
+	}
+	several, repeats := flag.(pflag.SliceValue)
+	list, isList := value.([]any)
+	_, isMap := value.(map[string]any)
+	switch {
+	case isMap, isList && !repeats:
+		return errors.New("want one value")
+	case repeats && value == "":
+		return several.Replace(nil)
+	case isList:
+		texts := make([]string, len(list))
+		for i := range list {
+			texts[i] = fmt.Sprint(list[i])
+		}
+		return several.Replace(texts)
+	}
+	return flag.Set(fmt.Sprint(value))
 }
 
 // asked tells whether somebody chose the value, be it the default's.
@@ -103,7 +121,9 @@ func (s *settings) print(w io.Writer) error {
 			return
 		}
 		var value []byte
-		if value, err = yaml.Marshal(f.Value.String()); err != nil {
+		if several, repeats := f.Value.(pflag.SliceValue); repeats {
+			value = fmt.Append(nil, "[", strings.Join(quotedAll(several.GetSlice()), ", "), "]")
+		} else if value, err = yaml.Marshal(f.Value.String()); err != nil {
 			return
 		}
 		source := s.sources[f.Name]
@@ -113,6 +133,15 @@ func (s *settings) print(w io.Writer) error {
 		_, err = fmt.Fprintf(w, "# %s (%s; %s)\n%s: %s\n", f.Usage, source, environmentName(f.Name), f.Name, strings.TrimSpace(string(value)))
 	})
 	return err
+}
+
+// quotedAll is each text as YAML reads it inside a list.
+func quotedAll(texts []string) []string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = strconv.Quote(text)
+	}
+	return quoted
 }
 
 // sizeFlag is a number of bytes, as people write it: 20GB, 1.5TiB, 4096; 0 for none.

@@ -38,7 +38,7 @@ func (d *Directory) ApplyAll(changes []Numbered) ([]Result, error) {
 	if err := d.ready(); err != nil {
 		return nil, err
 	}
-	t := &transaction{db: d.db, batch: d.db.NewIndexedBatch(), state: d.state, servers: d.servers.Load()}
+	t := &transaction{db: d.db, batch: d.db.NewIndexedBatch(), state: d.state, servers: d.servers.Load(), followed: d.config.Follower != nil}
 	results, err := t.applyAll(changes)
 	if err != nil {
 		return nil, errors.Join(err, t.batch.Close())
@@ -52,6 +52,9 @@ func (d *Directory) ApplyAll(changes []Numbered) ([]Result, error) {
 	d.publish(t)
 	if whole {
 		d.reread(t.names)
+	}
+	if len(t.edits) > 0 {
+		d.config.Follower.Edited(t.edits)
 	}
 	d.operations.count(changes, results)
 	return results, nil
@@ -87,6 +90,8 @@ type transaction struct {
 	state      state
 	servers    *servers
 	names, ids []touch
+	followed   bool
+	edits      []Edit // if followed
 	scratch    []byte
 }
 
@@ -146,6 +151,9 @@ func (t *transaction) put(before, after *record) error {
 	if after != nil {
 		err = errors.Join(err, t.index(after))
 		t.touch(after, false)
+	}
+	if t.followed {
+		t.edits = append(t.edits, Edit{Before: t.entryOf(before), After: t.entryOf(after)})
 	}
 	switch {
 	case before == nil:

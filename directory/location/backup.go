@@ -116,6 +116,9 @@ func (d *Directory) Restore(dir string) error {
 	if err := d.fs.RemoveAll(d.generationDir(current)); err != nil {
 		d.logger.Warn("location: removing the database that was replaced", "err", err)
 	}
+	if d.config.Follower != nil {
+		d.config.Follower.Replaced()
+	}
 	return nil
 }
 

@@ -29,6 +29,8 @@ type Config struct {
 	Caches Caches
 	// BlockCacheBytes is Pebble's own cache; 0 is Pebble's default of 8 MiB.
 	BlockCacheBytes int64
+	// Follower is told what changes; nil for nobody.
+	Follower Follower
 }
 
 // Caches are the sizes of the four caches, as log2 of entries; 0 is off. A cache

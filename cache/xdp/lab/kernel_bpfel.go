@@ -25,21 +25,23 @@ type kernelReplies struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapKeys      = "keys"
-	kernelMapMade      = "made"
-	kernelMapMeasured  = "measured"
-	kernelMapReceived  = "received"
-	kernelProgGenerate = "generate"
-	kernelProgIdle     = "idle"
-	kernelProgOpen     = "open"
-	kernelProgRepeat   = "repeat"
-	kernelProgSink     = "sink"
-	kernelVarCheck     = "check"
-	kernelVarLength    = "length"
-	kernelVarNumber    = "number"
-	kernelVarRequest   = "request"
-	kernelVarSpread    = "spread"
-	kernelVarSum       = "sum"
+	kernelMapKeys         = "keys"
+	kernelMapMade         = "made"
+	kernelMapMeasured     = "measured"
+	kernelMapReceived     = "received"
+	kernelMapSamples      = "samples"
+	kernelProgGenerate    = "generate"
+	kernelProgIdle        = "idle"
+	kernelProgOpen        = "open"
+	kernelProgRepeat      = "repeat"
+	kernelProgSink        = "sink"
+	kernelProgSinkPackets = "sink_packets"
+	kernelVarCheck        = "check"
+	kernelVarLength       = "length"
+	kernelVarNumber       = "number"
+	kernelVarRequest      = "request"
+	kernelVarSpread       = "spread"
+	kernelVarSum          = "sum"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -84,11 +86,12 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	Generate *ebpf.ProgramSpec `ebpf:"generate"`
-	Idle     *ebpf.ProgramSpec `ebpf:"idle"`
-	Open     *ebpf.ProgramSpec `ebpf:"open"`
-	Repeat   *ebpf.ProgramSpec `ebpf:"repeat"`
-	Sink     *ebpf.ProgramSpec `ebpf:"sink"`
+	Generate    *ebpf.ProgramSpec `ebpf:"generate"`
+	Idle        *ebpf.ProgramSpec `ebpf:"idle"`
+	Open        *ebpf.ProgramSpec `ebpf:"open"`
+	Repeat      *ebpf.ProgramSpec `ebpf:"repeat"`
+	Sink        *ebpf.ProgramSpec `ebpf:"sink"`
+	SinkPackets *ebpf.ProgramSpec `ebpf:"sink_packets"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
@@ -99,6 +102,7 @@ type kernelMapSpecs struct {
 	Made     *ebpf.MapSpec `ebpf:"made"`
 	Measured *ebpf.MapSpec `ebpf:"measured"`
 	Received *ebpf.MapSpec `ebpf:"received"`
+	Samples  *ebpf.MapSpec `ebpf:"samples"`
 }
 
 // kernelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -137,6 +141,7 @@ type kernelMaps struct {
 	Made     *ebpf.Map `ebpf:"made"`
 	Measured *ebpf.Map `ebpf:"measured"`
 	Received *ebpf.Map `ebpf:"received"`
+	Samples  *ebpf.Map `ebpf:"samples"`
 }
 
 func (m *kernelMaps) Close() error {
@@ -145,6 +150,7 @@ func (m *kernelMaps) Close() error {
 		m.Made,
 		m.Measured,
 		m.Received,
+		m.Samples,
 	)
 }
 
@@ -164,11 +170,12 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	Generate *ebpf.Program `ebpf:"generate"`
-	Idle     *ebpf.Program `ebpf:"idle"`
-	Open     *ebpf.Program `ebpf:"open"`
-	Repeat   *ebpf.Program `ebpf:"repeat"`
-	Sink     *ebpf.Program `ebpf:"sink"`
+	Generate    *ebpf.Program `ebpf:"generate"`
+	Idle        *ebpf.Program `ebpf:"idle"`
+	Open        *ebpf.Program `ebpf:"open"`
+	Repeat      *ebpf.Program `ebpf:"repeat"`
+	Sink        *ebpf.Program `ebpf:"sink"`
+	SinkPackets *ebpf.Program `ebpf:"sink_packets"`
 }
 
 func (p *kernelPrograms) Close() error {
@@ -178,6 +185,7 @@ func (p *kernelPrograms) Close() error {
 		p.Open,
 		p.Repeat,
 		p.Sink,
+		p.SinkPackets,
 	)
 }
 

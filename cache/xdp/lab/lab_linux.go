@@ -3,15 +3,18 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,6 +46,7 @@ func (r Replies) All() uint64 { return r.Values + r.Ends + r.Others }
 type Lab struct {
 	request Request
 	objects kernelObjects
+	samples *ringbuf.Reader
 	links   []link.Link
 }
 
@@ -69,12 +73,26 @@ func Load(r Request) (*Lab, error) {
 	if err := spec.LoadAndAssign(&l.objects, nil); err != nil {
 		return nil, fmt.Errorf("lab: load the programs: %w", err)
 	}
-	for i, key := range r.Keys {
-		if err := l.objects.Keys.Put(uint32(i), key); err != nil {
-			return nil, errors.Join(fmt.Errorf("lab: keys: %w", err), l.Close())
-		}
+	if err := l.fill(); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+func (l *Lab) fill() (err error) {
+	numbers := make([]uint32, len(l.request.Keys))
+	for i := range numbers {
+		numbers[i] = uint32(i)
+	}
+	if len(numbers) > 0 {
+		if _, err := l.objects.Keys.BatchUpdate(numbers, l.request.Keys, nil); err != nil {
+			return fmt.Errorf("lab: keys: %w", err)
+		}
+	}
+	if l.samples, err = ringbuf.NewReader(l.objects.Samples); err != nil {
+		return fmt.Errorf("lab: samples: %w", err)
+	}
+	return nil
 }
 
 // sum is the one's-complement sum that the checksum in the frame is the complement
@@ -88,18 +106,39 @@ func (r *Request) sum() uint32 {
 
 // Sink attaches the program that counts replies and drops them. It is to be called in the
 // namespace of the interface, as is Open.
-func (l *Lab) Sink(device string) error { return l.attach(device, l.objects.Sink) }
+//
+// It puts the generator onto loopback as well, which nobody uses in a Pair's client. That keeps
+// it in the kernel's list of programs for fast calls. Off the list, every Generate would wait
+// for two grace periods, 28 ms, to get on it and off again.
+func (l *Lab) Sink(device string) error {
+	return errors.Join(l.attach(device, l.objects.Sink, link.XDPDriverMode), l.attach("lo", l.objects.Generate, link.XDPGenericMode))
+}
 
-// Open attaches a program that does nothing, but without which the driver takes no
-// frames from a Generate at the other end.
-func (l *Lab) Open(device string) error { return l.attach(device, l.objects.Open) }
-
-func (l *Lab) attach(device string, program *ebpf.Program) error {
+// SinkPackets is Sink where replies come from sockets, and not from a program: behind the
+// driver, which has to copy a packet for XDP. It needs Linux 6.6.
+func (l *Lab) SinkPackets(device string) error {
 	d, err := net.InterfaceByName(device)
 	if err != nil {
 		return fmt.Errorf("lab: interface %q: %w", device, err)
 	}
-	attached, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: d.Index, Flags: link.XDPDriverMode})
+	attached, err := link.AttachTCX(link.TCXOptions{Program: l.objects.SinkPackets, Attach: ebpf.AttachTCXIngress, Interface: d.Index})
+	if err != nil {
+		return fmt.Errorf("lab: attach behind the driver of %s: %w", device, err)
+	}
+	l.links = append(l.links, attached)
+	return l.attach("lo", l.objects.Generate, link.XDPGenericMode)
+}
+
+// Open attaches a program that does nothing, but without which the driver takes no
+// frames from a Generate at the other end.
+func (l *Lab) Open(device string) error { return l.attach(device, l.objects.Open, link.XDPDriverMode) }
+
+func (l *Lab) attach(device string, program *ebpf.Program, mode link.XDPAttachFlags) error {
+	d, err := net.InterfaceByName(device)
+	if err != nil {
+		return fmt.Errorf("lab: interface %q: %w", device, err)
+	}
+	attached, err := link.AttachXDP(link.XDPOptions{Program: program, Interface: d.Index, Flags: mode})
 	if err != nil {
 		return fmt.Errorf("lab: attach to %s: %w", device, err)
 	}
@@ -107,8 +146,26 @@ func (l *Lab) attach(device string, program *ebpf.Program) error {
 	return nil
 }
 
+// Detach takes what Sink and Open attached off again, so that another Lab can take its place.
+func (l *Lab) Detach() error {
+	var errs []error
+	for _, attached := range l.links {
+		errs = append(errs, attached.Close())
+	}
+	l.links = nil
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("lab: detach: %w", err)
+	}
+	return nil
+}
+
 // liveFrames has a test run send what it makes (BPF_F_TEST_XDP_LIVE_FRAMES).
 const liveFrames = 1 << 1
+
+// surplus is bytes that frames of a live test run have too many, so that the generator changes the
+// length of each. Otherwise the kernel would take the length from the frame's last use (frame_was_changed
+// in net/bpf/test_run.c sees only the start of a frame): a reply, which may be shorter than a request.
+const surplus = 8
 
 // Generate sends a number of requests out of an interface, as fast as one processor
 // can, and returns when they are sent. Several may run at once, each on the thread
@@ -118,9 +175,10 @@ func (l *Lab) Generate(device string, requests uint32) error {
 	if err != nil {
 		return fmt.Errorf("lab: interface %q: %w", device, err)
 	}
+	frame := append(l.request.Frame[:len(l.request.Frame):len(l.request.Frame)], make([]byte, surplus)...)
 	_, err = l.objects.Generate.Run(&ebpf.RunOptions{
-		Data: l.request.Frame, Repeat: requests, Flags: liveFrames, BatchSize: 64,
-		Context: context{DataEnd: uint32(len(l.request.Frame)), Interface: uint32(d.Index)},
+		Data: frame, Repeat: requests, Flags: liveFrames, BatchSize: 64,
+		Context: context{DataEnd: uint32(len(frame)), Interface: uint32(d.Index)},
 	})
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("lab: generate on %s: %w", device, err)
@@ -161,7 +219,7 @@ func (l *Lab) Flood(from *Namespace, device string, requests uint32) (Flood, err
 	f := Flood{Took: time.Since(start)}
 	madeThen, receivedThen, err := l.counted()
 	f.Requests = madeThen - made
-	f.Replies = receivedThen.less(received)
+	f.Replies = receivedThen.Less(received)
 	return f, errors.Join(append(failed, err)...)
 }
 
@@ -172,7 +230,8 @@ func (l *Lab) counted() (made uint64, received Replies, err error) {
 	return made, received, err
 }
 
-func (r Replies) less(before Replies) Replies {
+// Less is what came since before.
+func (r Replies) Less(before Replies) Replies {
 	return Replies{r.Values - before.Values, r.Ends - before.Ends, r.Others - before.Others, r.Bytes - before.Bytes}
 }
 
@@ -209,6 +268,25 @@ func (l *Lab) Received() (Replies, error) {
 	return all, nil
 }
 
+// Samples calls visit with the frame of one reply in 256 since the last call, as Sink saw
+// them. What more than 2 MiB of samples would hold is lost; a frame is only valid during visit.
+func (l *Lab) Samples(visit func(frame []byte) error) error {
+	l.samples.SetDeadline(time.Unix(1, 0)) // long past: read what is there
+	var record ringbuf.Record
+	for {
+		switch err := l.samples.ReadInto(&record); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil:
+			return fmt.Errorf("lab: read samples: %w", err)
+		}
+		length := binary.NativeEndian.Uint32(record.RawSample)
+		if err := visit(record.RawSample[4:][:length]); err != nil {
+			return err
+		}
+	}
+}
+
 // Measure is the time that a program takes for the request: of so many runs in a
 // row, less what it takes to make the frame the request again before each. The frame's
 // checksum and number are as given.
@@ -232,9 +310,9 @@ func (l *Lab) Measure(program *ebpf.Program, runs int) (time.Duration, error) {
 
 // Close detaches and unloads everything.
 func (l *Lab) Close() error {
-	var errs []error
-	for _, attached := range l.links {
-		errs = append(errs, attached.Close())
+	errs := []error{l.Detach()}
+	if l.samples != nil {
+		errs = append(errs, l.samples.Close())
 	}
 	if err := errors.Join(append(errs, l.objects.Close())...); err != nil {
 		return fmt.Errorf("lab: close: %w", err)

@@ -97,6 +97,12 @@ func ip(arguments ...string) error {
 	return nil
 }
 
+// Cut has the server's end cut what a socket sends as one message for many datagrams (UDP_SEGMENT)
+// into a packet a datagram, as there must be on a wire. Otherwise they cross the pair as one.
+func (p *Pair) Cut() error {
+	return p.Server.Do(func() error { return ip("link", "set", ServerInterface, "gso_max_segs", "1") })
+}
+
 // Close lets the namespaces go, once nobody has a socket in them.
 func (p *Pair) Close() {
 	p.Client.Close()

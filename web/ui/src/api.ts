@@ -55,6 +55,7 @@ export interface Status {
   rejected: number;
   dropped: { what: string; count: number }[] | null;
   notices: string[] | null;
+  cache: boolean; // there is one, and so a page of it
   tiers: Tier[] | null;
   partitions: Partition[] | null;
   disk: Disk;
@@ -97,6 +98,37 @@ export interface LocationStats {
 export interface FeedStatus { revision: number; last: number; damaged?: number; live: boolean; reason?: string }
 export interface SeriesCaches { positive: TableStats; negative: TableStats; disk_found: number; disk_absent: number; disk_failed?: number }
 export interface DirectoryStats { location?: LocationStats | null; feed?: FeedStatus | null; series?: SeriesCaches | null }
+
+/** CacheClass is the chunks of one size. */
+export interface CacheClass {
+  chunk_bytes: number;
+  pages: number;
+  chunks: number;
+  free: number;
+  item_bytes: number;
+  hits: number;
+  stored: number;
+  evicted: number;
+  expired: number;
+  out_of_space: number;
+}
+export interface CacheKernel { interface: string; mode: string; hits: number; misses: number; passed: Record<string, number>; error?: string }
+export interface CacheLatency { buckets: { up_to_seconds: number | null; rounds: number }[] | null; sum_seconds: number }
+/** Cache is about the cache that the server publishes in; hits and misses of `cache` are those of user space. */
+export interface Cache {
+  tcp?: string;
+  udp?: string;
+  kernel: CacheKernel | null;
+  cache: {
+    items: number; hits: number; misses: number; region_bytes: number; free_bytes: number; evicted: number; evicted_unread: number;
+    classes: CacheClass[] | null;
+  };
+  commands: Record<string, number>;
+  hot: { key: string; count: number }[] | null;
+  latency: CacheLatency;
+  newest: { stored: number; lost: number; old: number; refused: number; ended: number; waiting: number; series: number };
+  directory: { stored: number; deleted: number; refused: number; whole: boolean } | null;
+}
 
 export interface Site { server: string; partition: number; flags?: number }
 export interface Lock { owner?: string; kind?: number; expires?: number }
@@ -229,6 +261,10 @@ export async function rejects(signal?: AbortSignal): Promise<Reject[]> {
 
 export async function directoryStats(signal?: AbortSignal): Promise<DirectoryStats> {
   return (await get("api/v1/directory/stats", [], signal)).data ?? {};
+}
+
+export async function cache(signal?: AbortSignal): Promise<Cache> {
+  return (await get("api/v1/cache", [], signal)).data;
 }
 
 /** directoryEntry looks an entry up by name or id; null is that there is none. */

@@ -13,11 +13,16 @@ export function drawTiles(element: HTMLElement, tiles: Tile[]): void {
     h("p", { class: "tile-title" }, title), h("p", { class: "tile-value" }, value), h("p", { class: "tile-more" }, more))));
 }
 
-/** table aligns the first `text` columns as words and the others as numbers. */
+/** table aligns the first `text` columns as words and the others as numbers, and scrolls where it is too wide. */
 export function table(columns: string[], rows: (string | Node)[][], text = 1): HTMLElement {
-  return h("div", { class: "table-scroll" }, h("table", {},
+  return h("div", { class: "table-scroll" }, grid(columns, rows, text));
+}
+
+/** grid is table for who scrolls it himself. */
+export function grid(columns: string[], rows: (string | Node)[][], text = 1): HTMLElement {
+  return h("table", {},
     h("thead", {}, h("tr", {}, ...columns.map((title, i) => h("th", { scope: "col", class: i < text ? null : "number" }, title)))),
-    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell, i) => h("td", { class: i < text ? null : "number" }, cell)))))));
+    h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map((cell, i) => h("td", { class: i < text ? null : "number" }, cell))))));
 }
 
 /** bar draws a part of 1; one that is not 0 can always be seen. */

@@ -1,6 +1,7 @@
 // Wires the page: header, names, the page that the address asks for.
 
 import "./style.css";
+import { CachePage } from "./cache";
 import { onPage } from "./chart";
 import { DirectoryPage } from "./directory";
 import { byId, fill } from "./dom";
@@ -21,6 +22,7 @@ const makers: Record<PageName, (context: Context) => Page> = {
   query: (context) => new QueryPage(context),
   health: (context) => new HealthPage(context),
   directory: (context) => new DirectoryPage(context),
+  cache: (context) => new CachePage(context),
 };
 
 const input = byId<HTMLInputElement>("expr");
@@ -52,11 +54,11 @@ function show(state: State): void {
     byId("main").scrollTop = 0;
   }
   drawRanges(byId("ranges"), state, where);
-  sidebar.show(state.page === "name" ? state.name : "", state.page === "directory");
+  sidebar.show(state.page === "name" ? state.name : "", state.page);
   if (document.activeElement !== input || state.page === "query") input.value = state.page === "query" ? state.expr : "";
   document.title = {
     overview: "Carillon", name: `${state.name} · Carillon`, query: `${state.expr || "PromQL"} · Carillon`,
-    health: "Health · Carillon", directory: "Directory · Carillon",
+    health: "Health · Carillon", directory: "Directory · Carillon", cache: "Cache · Carillon",
   }[state.page];
   byId("pulse").toggleAttribute("aria-current", state.page === "health");
   page!.update(state);
@@ -115,5 +117,6 @@ Object.defineProperty(window, "carillon", {
   },
 });
 
+pulse.listen(() => sidebar.offerCache(pulse.status?.cache ?? false));
 show(where.state);
 pulse.start();

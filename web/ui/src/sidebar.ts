@@ -3,6 +3,7 @@
 import { ApiError, MAX_NAMES, aborted, names as fetchNames } from "./api";
 import { fill, h, icon } from "./dom";
 import { grouped } from "./format";
+import type { PageName } from "./state";
 import { NameTree, Search, isGroup, words, type Group, type Node } from "./tree";
 
 const ROW_HEIGHT = 30; // CSS pixels, as in style.css
@@ -21,7 +22,10 @@ export class Sidebar {
   private readonly spacer = h("div", { class: "tree-space" });
   private readonly list = h("div", { class: "tree", id: "tree", role: "tree", tabindex: "0", "aria-label": "Names" }, this.spacer);
   private readonly foot = h("p", { class: "side-foot", role: "status" });
-  private readonly directory = h("a", { class: "side-link", href: "#/directory" }, "Directory");
+  private readonly links = {
+    directory: h("a", { class: "side-link", href: "#/directory" }, "Directory"),
+    cache: h("a", { class: "side-link", href: "#/cache", hidden: true }, "Cache"),
+  };
 
   names: string[] | null = null; // null until the first answer
   private tree = new NameTree([]);
@@ -38,7 +42,7 @@ export class Sidebar {
   ) {
     side.append(
       h("div", { class: "search" }, icon("M9 3.5a5.5 5.5 0 1 1 0 11 5.5 5.5 0 0 1 0-11zM13 13l4 4"), this.input, h("kbd", { "aria-hidden": "true" }, "/")),
-      this.list, h("div", { class: "side-end" }, this.foot, this.directory));
+      this.list, h("div", { class: "side-end" }, this.foot, this.links.directory, this.links.cache));
     this.input.addEventListener("input", () => this.rebuild(true));
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.list.addEventListener("keydown", (event) => this.key(event));
@@ -53,10 +57,17 @@ export class Sidebar {
     this.input.select();
   }
 
-  /** show marks a name as the one on the page, and opens the groups it lies in; or the link to the directory. */
-  show(name: string, directory: boolean): void {
-    if (directory) this.directory.setAttribute("aria-current", "page");
-    else this.directory.removeAttribute("aria-current");
+  /** offerCache shows the link to the cache where there is one. */
+  offerCache(there: boolean): void {
+    this.links.cache.hidden = !there;
+  }
+
+  /** show marks a name as the one on the page, and opens the groups it lies in; or the link to the page. */
+  show(name: string, page: PageName): void {
+    for (const [target, link] of Object.entries(this.links)) {
+      if (target === page) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
     if (name === this.current) return;
     this.current = name;
     if (name && !this.input.value) this.reveal(name);

@@ -3,7 +3,7 @@
 /** A range either follows the clock (span seconds back from now) or stands still. */
 export type Range = { span: number } | { from: number; to: number };
 
-export type PageName = "overview" | "name" | "query" | "health" | "directory";
+export type PageName = "overview" | "name" | "query" | "health" | "directory" | "cache";
 
 export interface State {
   page: PageName;
@@ -31,7 +31,7 @@ export function resolve(range: Range, now = Date.now() / 1000): { from: number; 
 export function parse(hash: string): State {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
   const params = new URLSearchParams(query);
-  const page = (["name", "query", "health", "directory"] as const).find((known) => known === path) ?? "overview";
+  const page = (["name", "query", "health", "directory", "cache"] as const).find((known) => known === path) ?? "overview";
   return {
     page,
     name: params.get("name") ?? "",

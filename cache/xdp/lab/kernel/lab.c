@@ -1,11 +1,14 @@
 // The other end of the wire: a generator of requests, a sink of replies, and a
 // program that runs another one on the same request again and again.
 #include "../../kernel/kernel.h"
+#include <linux/pkt_cls.h>
 
 enum {
 	maxRequest = 384, // bytes of a request's frame
 	maxKeys = 1 << 16,
 	digits = 8,       // of a key's number, decimal
+	replyBytes = 2048,
+	sampleMask = 255, // one reply in 256 goes to user space as a whole
 };
 
 // The request as a frame, with a number of 00000000. Set by the loader, constants from then on.
@@ -43,6 +46,17 @@ struct {
 	__type(key, __u32);
 	__type(value, struct replies);
 } received SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 21);
+} samples SEC(".maps");
+
+// reply is one of them.
+struct reply {
+	__u32 length;
+	__u8 frame[replyBytes];
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -102,33 +116,74 @@ int generate(struct xdp_md *ctx)
 }
 
 // textAt is the first word of the reply in a UDP datagram, or 0.
-static __always_inline __u32 textAt(struct xdp_md *ctx)
+static __always_inline __u32 textAt(void *data, void *end)
 {
-	__be16 *type = at(ctx, 12, 2);
-	if (!type || (*type != bpf_htons(ETH_P_IP) && *type != bpf_htons(ETH_P_IPV6)))
+	struct ethhdr *eth = data;
+	if (data + 14 + 20 + 16 + 4 > end)
 		return 0;
-	__u32 ip = 14, udp = ip + (*type == bpf_htons(ETH_P_IP) ? 20 : 40);
-	__u8 *protocol = at(ctx, udp == 34 ? ip + 9 : ip + 6, 1);
-	__u32 *text = at(ctx, udp + 16, 4);
-	return protocol && *protocol == IPPROTO_UDP && text ? *text : 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return *(__u8 *)(data + 14 + 9) == IPPROTO_UDP ? *(__u32 *)(data + 14 + 20 + 16) : 0;
+	if (eth->h_proto != bpf_htons(ETH_P_IPV6) || data + 14 + 40 + 16 + 4 > end)
+		return 0;
+	return *(__u8 *)(data + 14 + 6) == IPPROTO_UDP ? *(__u32 *)(data + 14 + 40 + 16) : 0;
 }
 
-// On the interface that requests go out of: counts the replies and drops them.
-SEC("xdp")
-int sink(struct xdp_md *ctx)
+// count takes a reply in, and tells whether there was one. One in sampleMask + 1 is to be
+// put into *sampled, a place in the ring, which nobody is woken for.
+static __always_inline bool count(void *data, void *end, __u32 size, struct reply **sampled)
 {
-	__u32 zero = 0, text = textAt(ctx);
+	__u32 zero = 0, text = textAt(data, end);
 	struct replies *r = bpf_map_lookup_elem(&received, &zero);
 	if (!r || !text)
-		return XDP_PASS;
+		return false;
+	if (((r->values + r->ends + r->others) & sampleMask) == 0)
+		*sampled = bpf_ringbuf_reserve(&samples, sizeof(**sampled), 0);
 	if (text == 0x554c4156) // "VALU"
 		r->values++;
 	else if (text == 0x0d444e45) // "END\r"
 		r->ends++;
 	else
 		r->others++;
-	r->bytes += ctx->data_end - ctx->data;
-	return XDP_DROP;
+	r->bytes += size;
+	return true;
+}
+
+// submit is the end of a sample: load copies the reply, whatever it is in.
+#define submit(sampled, load, from, size) do { \
+	__u32 length_ = (size); \
+	opaque(length_); \
+	length_ &= 2 * replyBytes - 1; \
+	if (length_ > 0 && length_ <= replyBytes && load(from, 0, (sampled)->frame, length_) == 0) { \
+		(sampled)->length = length_; \
+		bpf_ringbuf_submit(sampled, BPF_RB_NO_WAKEUP); \
+	} else \
+		bpf_ringbuf_discard(sampled, BPF_RB_NO_WAKEUP); \
+} while (0)
+
+// On the interface that requests go out of: counts the replies and drops them.
+SEC("xdp")
+int sink(struct xdp_md *ctx)
+{
+	struct reply *sampled = 0;
+	bool reply = count(start(ctx), end(ctx), ctx->data_end - ctx->data, &sampled);
+	if (sampled)
+		submit(sampled, bpf_xdp_load_bytes, ctx, ctx->data_end - ctx->data);
+	return reply ? XDP_DROP : XDP_PASS;
+}
+
+// The same for replies that come as packets of a socket, of which XDP would have to make
+// frames first.
+SEC("tcx/ingress")
+int sink_packets(struct __sk_buff *skb)
+{
+	const __u32 head = 14 + 40 + 16 + 4;
+	struct reply *sampled = 0;
+	if (skb->data_end - skb->data < head) // what was cut of a larger message has only its headers there
+		bpf_skb_pull_data(skb, skb->len < head ? skb->len : head);
+	bool reply = count((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &sampled);
+	if (sampled)
+		submit(sampled, bpf_skb_load_bytes, skb, skb->len);
+	return reply ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 // On an interface where a program must be for frames to be taken from the other end.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"carillon/figure"
+	"carillon/object/measure"
+)
+
+func benchObjectCommand() *cobra.Command {
+	var b benchmark
+	var peers, only []string
+	cmd := &cobra.Command{
+		Use:   "object",
+		Short: "Measure how fast objects are kept and read, and whether any is lost",
+		Long: `Write generated objects of 10 KB to stores and to three nodes of this build, and to JetStream, read
+them through HTTP and from nginx, if that is installed, and kill and stop nodes while they are
+written to. What is read is compared with what was written. It takes about 5 minutes on free cores and
+4 GB of disk, or less than a minute with --quick; files are removed at the end.
+docs/benchmarks-object.md says what each figure is.`,
+		Example: `  carillon bench object --quick
+  carillon bench object --json --only writes,serve --dir /mnt/disk`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			executable, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			scale := measure.Full()
+			if b.quick {
+				scale = measure.Quick()
+			}
+			return b.run(cmd, objectNotes, func(dir string, progress func(string, uint64, uint64)) ([]figure.Figure, error) {
+				return measure.Run(cmd.Context(), measure.Config{
+					Dir: dir, Command: []string{executable}, Peers: peers, Stages: only, Scale: scale, Seed: b.seed, Logger: logger(slog.LevelWarn), Progress: progress,
+					Missing: func(peer string) {
+						fmt.Fprintf(cmd.ErrOrStderr(), "%s is not installed: what compares with it is not measured\n", peer)
+					},
+				})
+			})
+		},
+	}
+	b.flags(cmd.Flags())
+	b.dirFlag(cmd.Flags())
+	cmd.Flags().StringSliceVar(&peers, "peers", measure.Peers(), "servers to compare with")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "stages to run, of "+strings.Join(measure.Stages(), ", ")+"; all if not given")
+	return cmd
+}
+
+// benchObjectNodeCommand is what bench object starts as processes of their own.
+func benchObjectNodeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     measure.NodeVerb()[1] + " CONFIG",
+		Short:   "A node that bench object measures",
+		Example: `  carillon bench object`,
+		Hidden:  true,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return measure.ServeNode(ctx, args[0], logger(slog.LevelWarn))
+		},
+	}
+}
+
+const objectNotes = `
+Writes are by 32 writers at once, times by turns, ratios the medians of turns. CPU seconds are those of
+the server's process.
+`

@@ -1,0 +1,168 @@
+// Package measure measures what keeping objects costs: it is given an empty folder, a scale and the command
+// that starts this build, writes and reads the same generated objects through stores in its own process, through nodes
+// of this build and through other servers that are installed, and hands out figures with
+// their goals and floors. What it reads back must be what it wrote, or the run fails.
+// `carillon bench object` calls it, and so does its test, at a scale of seconds.
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os/exec"
+	"slices"
+
+	"carillon/figure"
+	"carillon/object"
+)
+
+// ErrWrongAnswer is wrapped by the error of a run that read what was not written.
+var ErrWrongAnswer = errors.New("wrong answer")
+
+// objectBytes is the size of the objects that most figures are about.
+const objectBytes = 10_000
+
+// Scale is how much is measured.
+type Scale struct {
+	Writes  Writes  // of object.pack_ratio and object.sync_ratio
+	Joined  int     // objects, of object.moved_ratio
+	Cluster Cluster // of object.cluster_ratio
+	Serve   Serve   // of object.get10k_ratio and object.get64m_ratio
+	Faults  Faults  // of object.lost
+}
+
+// Full is the scale that the goals are about.
+func Full() Scale {
+	return Scale{
+		Writes:  Writes{Turns: 15, Files: 1000, Packed: 8000},
+		Joined:  20_000,
+		Cluster: Cluster{Turns: 7, Objects: 3000},
+		Serve:   Serve{Turns: 9, Small: 10_000, Large: 24},
+		Faults:  Faults{Times: 200},
+	}
+}
+
+// Quick takes less than 50 seconds.
+func Quick() Scale {
+	return Scale{
+		Writes:  Writes{Turns: 7, Files: 300, Packed: 3000},
+		Joined:  20_000,
+		Cluster: Cluster{Turns: 3, Objects: 600},
+		Serve:   Serve{Turns: 3, Small: 4000, Large: 6},
+		Faults:  Faults{Times: 5},
+	}
+}
+
+// Config is what a run needs.
+type Config struct {
+	Dir      string   // exists and is empty; what is left there is the caller's to remove
+	Command  []string // starts this build; a verb and its flags are added to it
+	Peers    []string // names of those to compare with, of Peers
+	Stages   []string // names of those to run, see Stages; none means all
+	Scale    Scale
+	Seed     uint64 // of contents
+	Logger   *slog.Logger
+	Progress func(stage string, done, total uint64)
+	Missing  func(peer string) // is told of a peer that is not installed
+}
+
+// Peers are the names of servers that can be compared with.
+func Peers() []string { return []string{nginx} }
+
+// run is a measurement under way.
+type run struct{ Config }
+
+// stage is a part of a run, that can be run alone.
+type stage struct {
+	name string
+	run  func(*run, context.Context) ([]figure.Figure, error)
+}
+
+func stages() []stage {
+	return []stage{
+		{"writes", (*run).writes},
+		{"moved", (*run).moved},
+		{"cluster", (*run).cluster},
+		{"serve", (*run).serve},
+		{"faults", (*run).faults},
+	}
+}
+
+// Stages are the names of what a run consists of, in its order.
+func Stages() (names []string) {
+	for _, s := range stages() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// Run measures stage by stage, and returns the figures that it has even if there was an
+// error too.
+func Run(ctx context.Context, c Config) (figures []figure.Figure, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	r := &run{c}
+	for _, s := range stages() {
+		if len(c.Stages) > 0 && !slices.Contains(c.Stages, s.name) {
+			continue
+		}
+		got, stageErr := s.run(r, ctx)
+		figures = append(figures, got...)
+		if ctx.Err() != nil {
+			return figures, ctx.Err()
+		}
+		if stageErr != nil {
+			err = errors.Join(err, fmt.Errorf("measure %s: %w", s.name, stageErr))
+		}
+	}
+	return figures, err
+}
+
+// check refuses names that nothing has, and leaves out the peers that are not installed.
+func (c *Config) check() error {
+	for _, name := range c.Stages {
+		if !slices.Contains(Stages(), name) {
+			return fmt.Errorf("no stage %q: want some of %q", name, Stages())
+		}
+	}
+	for _, name := range c.Peers {
+		if !slices.Contains(Peers(), name) {
+			return fmt.Errorf("no peer %q: want some of %q", name, Peers())
+		}
+	}
+	c.Peers = slices.DeleteFunc(slices.Clone(c.Peers), func(name string) bool {
+		_, err := exec.LookPath(name)
+		if err != nil {
+			c.Missing(name)
+		}
+		return err != nil
+	})
+	return nil
+}
+
+// content is what is stored under a number: random bytes, no two alike.
+func (r *run) content(number uint64, size int) []byte {
+	var seed [32]byte
+	for i, word := range []uint64{r.Seed, number} {
+		for j := range 8 {
+			seed[8*i+j] = byte(word >> (8 * j))
+		}
+	}
+	content := make([]byte, size)
+	_, _ = rand.NewChaCha8(seed).Read(content) // never fails
+	return content
+}
+
+// version is that of everything written: each name is written once.
+func version() object.Version { return object.Version{Hi: 1} }
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	if n := len(values); n%2 == 0 {
+		return (values[n/2-1] + values[n/2]) / 2
+	}
+	return values[len(values)/2]
+}

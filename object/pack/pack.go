@@ -1,0 +1,445 @@
+// Package pack keeps small objects in large append-only files, segments, and syncs many writes
+// at once. In come object.Store's calls; out go records that one goroutine appends, a group
+// of them with one sync, and contents compared with their checksums. It is the backend
+// for many objects: every write is durable before it returns, and costs a part of a sync.
+//
+// The segments are a log. The index in memory is what the log says, read in order; a checkpoint of it only saves
+// reading the log from its beginning. Which of two records counts is decided by their
+// versions and not by their order, so compaction may append a record again that is still needed and then remove the segment
+// that it was in. docs/format/object-pack.md describes the bytes, and what a crash can leave.
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+
+	"carillon/object"
+	"carillon/object/backend"
+	"carillon/object/blob"
+	"carillon/object/catalog"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/semaphore"
+)
+
+// Config is of a Store.
+type Config struct {
+	Dir          string
+	Keep         int // versions of a name; 0 means 1, at most catalog.MaxKeep
+	Sync         backend.Sync
+	SegmentBytes int64  // after which a segment is full; 0 means 64 MiB
+	CompactRate  int64  // bytes a second that compaction moves, unless space is short; 0 means 32 MiB
+	FS           vfs.FS // nil for the operating system's
+	Logger       *slog.Logger
+}
+
+const (
+	maxInline      = 1 << 20 // bytes of content in a segment; larger ones have a file of their own
+	maxGroupBytes  = 4 << 20 // written at once, plus one record
+	maxIntakeBytes = 64 << 20
+)
+
+// place says where a version is.
+type place struct {
+	segment uint64
+	offset  int64
+	blob    uint64
+}
+
+type entry = catalog.Entry[place]
+
+// Store is the backend. A goroutine, the writer, appends; if the policy is always, syncers make that durable; another goroutine, the
+// keeper, compacts, checkpoints, prepares the next segment and, if the policy is an interval, syncs.
+type Store struct {
+	config  Config
+	fs      vfs.FS
+	lock    io.Closer
+	intake  *semaphore.Weighted // of bytes that bodies being put take in memory
+	bodies  sync.Pool           // of *[]byte, for these
+	queue   queue
+	blobs   atomic.Uint64 // number of the last one
+	flights *flights
+	spare   spare
+
+	mu       sync.RWMutex
+	catalog  *catalog.Catalog[place]
+	segments map[uint64]*segment
+	current  *segment // the one that is appended to; nil until there is something to append. The writer changes it while nothing is in flight
+	closed   bool
+	stopped  error // after a failed sync; then nothing is written any more
+	damaged  int   // records and segments that could not be read at the start
+	garbage  []uint64
+	running  sync.WaitGroup
+
+	wake       chan struct{} // has one element when there is work for the keeper
+	quit       chan struct{} // closed for the keeper to end, which the writer outlives
+	keeper     sync.WaitGroup
+	writer     sync.WaitGroup // and syncers
+	keeping    sync.Mutex     // one checkpoint or compaction at a time; before mu
+	tail       int64          // bytes appended since the last checkpoint; under mu
+	checkpoint int64          // bytes of it; the keeper's
+
+	// The writer's.
+	group  uint64 // number of the last one
+	next   uint64 // number of the next segment
+	at     int64  // where in the current segment to append
+	buffer []byte
+}
+
+var _ object.Store = (*Store)(nil)
+
+// Open reads what is in a folder, and makes it if there is none.
+func Open(config Config) (*Store, error) {
+	if config.Keep == 0 {
+		config.Keep = 1
+	}
+	if config.SegmentBytes == 0 {
+		config.SegmentBytes = 64 << 20
+	}
+	if config.CompactRate == 0 {
+		config.CompactRate = 32 << 20
+	}
+	if config.Keep < 1 || config.Keep > catalog.MaxKeep || config.SegmentBytes < segmentHeaderSize || config.SegmentBytes > math.MaxInt64/4 || config.CompactRate < 0 {
+		return nil, fmt.Errorf("open %s: keep %d versions (want 1 to %d), segments of %d bytes, compaction of %d bytes a second", config.Dir, config.Keep, catalog.MaxKeep, config.SegmentBytes, config.CompactRate)
+	}
+	s := &Store{
+		config:   config,
+		fs:       config.FS,
+		intake:   semaphore.NewWeighted(maxIntakeBytes),
+		catalog:  catalog.New[place](config.Keep),
+		segments: map[uint64]*segment{},
+		wake:     make(chan struct{}, 1),
+		quit:     make(chan struct{}),
+		next:     1,
+		flights:  newFlights(),
+	}
+	if s.fs == nil {
+		s.fs = vfs.Default
+	}
+	s.queue.ready, s.queue.ended = make(chan struct{}, 1), make(chan struct{})
+	if err := s.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), s.release())
+	}
+	s.writer.Go(s.write)
+	if config.Sync == backend.SyncAlways {
+		for range maxSyncs {
+			s.writer.Go(s.sync)
+		}
+	}
+	s.keeper.Go(s.keep)
+	s.wakeKeeper()
+	return s, nil
+}
+
+// begin keeps Close waiting until the caller is done.
+func (s *Store) begin() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return object.ErrClosed
+	}
+	if s.stopped != nil {
+		return s.stopped
+	}
+	s.running.Add(1)
+	return nil
+}
+
+// Put implements object.Store.
+func (s *Store) Put(ctx context.Context, name string, body io.Reader, o object.Put) (object.Info, error) {
+	in, err := backend.NewIntake(ctx, name, body, o)
+	if err != nil {
+		return object.Info{}, err
+	}
+	if err := s.begin(); err != nil {
+		return object.Info{}, fmt.Errorf("put %q: %w", name, err)
+	}
+	defer s.running.Done()
+	weight := int64(maxInline)
+	if o.Size >= 0 {
+		weight = min(weight, o.Size)
+	}
+	if err := s.intake.Acquire(ctx, weight); err != nil {
+		return object.Info{}, fmt.Errorf("put %q: %w", name, err)
+	}
+	defer s.intake.Release(weight)
+	buffer := s.body()
+	defer s.bodies.Put(buffer)
+	content, whole, err := in.Head(*buffer, maxInline)
+	if err != nil {
+		return object.Info{}, err
+	}
+	*buffer = content
+	w := &write{condition: o.If, repair: o.Repair}
+	if whole {
+		w.info, w.content = in.Info(), content
+	} else if w.info, w.blob, err = s.putBlob(name, in); err != nil {
+		return object.Info{}, err
+	}
+	return s.submit(w)
+}
+
+func (s *Store) body() *[]byte {
+	if buffer, ok := s.bodies.Get().(*[]byte); ok {
+		return buffer
+	}
+	return new([]byte)
+}
+
+// putBlob writes a large content to a file of its own, which a record will refer to.
+func (s *Store) putBlob(name string, in *backend.Intake) (object.Info, uint64, error) {
+	number := s.blobs.Add(1)
+	info, err := blob.Write(s.fs, s.blobPath(number), name, in, s.config.Sync != backend.SyncNone)
+	if err == nil && s.config.Sync == backend.SyncAlways {
+		err = syncDir(s.fs, s.path(blobsFolder))
+	}
+	return info, number, err
+}
+
+// Delete implements object.Store.
+func (s *Store) Delete(_ context.Context, name string, o object.Delete) (object.Info, error) {
+	if err := backend.CheckWrite(name, o.Version); err != nil {
+		return object.Info{}, err
+	}
+	if err := s.begin(); err != nil {
+		return object.Info{}, fmt.Errorf("delete %q: %w", name, err)
+	}
+	defer s.running.Done()
+	return s.submit(&write{info: object.Info{Name: name, Version: o.Version, Deleted: true}, condition: o.If})
+}
+
+// Drop implements object.Store. Its record has no effect on what is appended later.
+func (s *Store) Drop(_ context.Context, name string, v object.Version) error {
+	if err := object.CheckName(name); err != nil {
+		return err
+	}
+	if err := s.begin(); err != nil {
+		return fmt.Errorf("drop %q: %w", name, err)
+	}
+	defer s.running.Done()
+	_, err := s.submit(&write{info: object.Info{Name: name, Version: v}, drop: true})
+	return err
+}
+
+// submit hands a write to the writer and waits for its group.
+func (s *Store) submit(w *write) (object.Info, error) {
+	w.done = make(chan error, 1)
+	s.queue.push(w)
+	err := <-w.done
+	if w.blob != 0 && !w.written {
+		err = errors.Join(err, s.fs.Remove(s.blobPath(w.blob)))
+	}
+	if err != nil {
+		return object.Info{}, fmt.Errorf("write %q: %w", w.info.Name, err)
+	}
+	return w.info, nil
+}
+
+// Get implements object.Store.
+func (s *Store) Get(_ context.Context, name string, o object.Get) (object.Body, error) {
+	for {
+		e, seg, err := s.find(name, o.Version)
+		if err != nil {
+			return nil, err
+		}
+		info := e.Info(name)
+		if e.Where.blob == 0 {
+			return s.read(seg, info, e.Where, o)
+		}
+		body, err := blob.Open(s.fs, s.blobPath(e.Where.blob), info, o)
+		if errors.Is(err, object.ErrDamaged) {
+			// Its file is missing, too, if a newer version has displaced it meanwhile.
+			if now, _, gone := s.find(name, info.Version); gone != nil || now.Where.blob != e.Where.blob {
+				continue
+			}
+		}
+		return body, err
+	}
+}
+
+// find returns a version that has a content; if that is in a segment, with a reference to the segment.
+func (s *Store) find(name string, version object.Version) (entry, *segment, error) {
+	if err := object.CheckName(name); err != nil {
+		return entry{}, nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return entry{}, nil, object.ErrClosed
+	}
+	e, there := s.catalog.Find(name, version)
+	if !there || e.Deleted {
+		return e, nil, fmt.Errorf("%q: %w", name, object.ErrNotFound)
+	}
+	if e.Where.blob != 0 {
+		return e, nil, nil
+	}
+	seg := s.segments[e.Where.segment]
+	if seg == nil {
+		return e, nil, backend.Damaged(e.Info(name), fmt.Sprintf("segment %d is missing", e.Where.segment))
+	}
+	seg.acquire()
+	return e, seg, nil
+}
+
+// read reads a content from its segment and gives the reference back.
+func (s *Store) read(seg *segment, info object.Info, at place, o object.Get) (object.Body, error) {
+	defer seg.release()
+	offset, length, err := backend.Range(info.Name, o, info.Size)
+	if err != nil {
+		return nil, err
+	}
+	content, err := seg.content(info, at)
+	if err != nil {
+		return nil, err
+	}
+	return backend.NewMemoryBody(info, content, offset, length)
+}
+
+// Stat implements object.Store.
+func (s *Store) Stat(_ context.Context, name string) (object.Info, error) {
+	if err := object.CheckName(name); err != nil {
+		return object.Info{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return object.Info{}, object.ErrClosed
+	}
+	info := s.catalog.Newest(name)
+	if info.Version.IsZero() || info.Deleted {
+		return info, fmt.Errorf("%q: %w", name, object.ErrNotFound)
+	}
+	return info, nil
+}
+
+// History implements object.Store.
+func (s *Store) History(_ context.Context, name string) ([]object.Info, error) {
+	if err := object.CheckName(name); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, object.ErrClosed
+	}
+	return s.catalog.History(name), nil
+}
+
+// List implements object.Store.
+func (s *Store) List(_ context.Context, o object.List) (object.Page, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return object.Page{}, object.ErrClosed
+	}
+	return s.catalog.List(o), nil
+}
+
+// Forget implements object.Store. It begins with a checkpoint that has forgotten already, because the log
+// still has what was deleted, and nothing else will say any more that it was.
+func (s *Store) Forget(_ context.Context, before object.Version) (int, error) {
+	if err := s.begin(); err != nil {
+		return 0, fmt.Errorf("forget deletes: %w", err)
+	}
+	defer s.running.Done()
+	s.keeping.Lock()
+	defer s.keeping.Unlock()
+	snap := s.snapshot()
+	found := snap.catalog.Forgettable(before)
+	if len(found) == 0 {
+		return 0, nil
+	}
+	for _, named := range found {
+		snap.catalog.Remove(named.Name)
+	}
+	if err := s.writeCheckpoint(snap); err != nil {
+		return 0, fmt.Errorf("forget deletes: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	forgotten := 0
+	for _, named := range found {
+		// What was written since is behind the checkpoint, and stands.
+		if versions := s.catalog.Versions(named.Name); versions[0].Version == named.Entries[0].Version {
+			s.forget(named.Name, versions)
+			forgotten++
+		}
+	}
+	return forgotten, nil
+}
+
+// Close implements object.Store. What was written is synced, whatever the policy.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return object.ErrClosed
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.running.Wait()
+	close(s.quit)
+	s.keeper.Wait()
+	close(s.queue.ended)
+	s.writer.Wait()
+	err := s.removeSpare()
+	if s.stopped == nil && s.current != nil {
+		err = errors.Join(err, s.current.truncate())
+	}
+	if s.stopped == nil && s.tail > 0 {
+		err = errors.Join(err, s.writeCheckpoint(s.snapshot()))
+	}
+	return errors.Join(err, s.release())
+}
+
+// release closes the files and gives the folder free.
+func (s *Store) release() (err error) {
+	for _, seg := range s.segments {
+		err = errors.Join(err, seg.release())
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
+}
+
+// stop is the end of all writing: after a failed sync nobody knows what is on disk.
+func (s *Store) stop(cause error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped == nil {
+		s.stopped = fmt.Errorf("%w: %w", object.ErrStopped, cause)
+		s.config.Logger.Error("objects take no more writes", "dir", s.config.Dir, "error", cause)
+	}
+	return s.stopped
+}
+
+// Stats is what a Store holds.
+type Stats struct {
+	Names      int
+	Segments   int
+	DiskBytes  int64 // in segments; large contents have files of their own
+	LiveBytes  int64 // of those, in records that count
+	Damaged    int   // records and segments that could not be read at the start
+	Stopped    error
+	IndexStale int64 // bytes that the next start reads beyond the checkpoint
+}
+
+// Stats counts.
+func (s *Store) Stats() Stats {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	stats := Stats{Names: s.catalog.Len(), Segments: len(s.segments), Damaged: s.damaged, Stopped: s.stopped, IndexStale: s.tail}
+	for _, seg := range s.segments {
+		stats.DiskBytes += seg.end
+		stats.LiveBytes += seg.live
+	}
+	return stats
+}

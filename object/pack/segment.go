@@ -1,0 +1,59 @@
+package pack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"carillon/object"
+	"carillon/object/backend"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// segment is a file of records.
+type segment struct {
+	header segmentHeader
+	file   vfs.File
+	refs   atomic.Int32 // of the store and of readers; the last one closes the file
+
+	// Under the store's mu.
+	end    int64 // behind the last record
+	live   int64 // bytes of records that the catalogue refers to
+	held   int64 // live bytes that compaction could not move because they are damaged
+	synced int64 // what is before it is durable
+	drops  bool  // it may have a record of a drop behind the checkpoint
+}
+
+func newSegment(header segmentHeader, file vfs.File) *segment {
+	seg := &segment{header: header, file: file, end: segmentHeaderSize}
+	seg.refs.Store(1)
+	return seg
+}
+
+// acquire is called while the store still has its reference.
+func (seg *segment) acquire() { seg.refs.Add(1) }
+
+func (seg *segment) release() error {
+	if seg.refs.Add(-1) > 0 {
+		return nil
+	}
+	return seg.file.Close()
+}
+
+// content reads a content, unchecked.
+func (seg *segment) content(info object.Info, at place) ([]byte, error) {
+	content := make([]byte, info.Size)
+	if len(content) == 0 {
+		return content, nil
+	}
+	r := record{info: info, offset: at.offset}
+	if n, err := seg.file.ReadAt(content, r.contentAt()); n < len(content) {
+		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, backend.Damaged(info, fmt.Sprintf("segment %d is too short", at.segment))
+		}
+		return nil, fmt.Errorf("read %q in segment %d: %w", info.Name, at.segment, err)
+	}
+	return content, nil
+}
