@@ -19,6 +19,7 @@ func (p *Partition) applyPart(now int64, part *journal.Part) error {
 	if err := p.define(part); err != nil {
 		return err
 	}
+	p.out.Want(p.config.Watched())
 	for from := 0; from < len(part.Refs); from += batchPoints {
 		to := min(from+batchPoints, len(part.Refs))
 		p.batch = p.resolve(p.batch[:0], part.Refs[from:to])
@@ -86,6 +87,7 @@ func (p *Partition) reject(r quantize.Refusal) {
 func (p *Partition) advance(now int64) {
 	if since := now - p.advanced; since >= tickEvery.Milliseconds() || since < 0 { // < 0: a clock was set back
 		p.advanced = now
+		p.out.Want(p.config.Watched())
 		for p.quantizer.Advance(now, &p.out) {
 			p.keep()
 		}

@@ -40,8 +40,10 @@ type Config struct {
 	Now       func() time.Time
 
 	// Publish is given the completed segments of the partition, in the loop: it
-	// must not block. The batch is only valid during the call.
+	// must not block. The batch is only valid during the call. While Watched is false
+	// nobody wants them.
 	Publish func(completed *quantize.Batch)
+	Watched func() bool
 
 	SealEvery   time.Duration // everything is sealed when the first message after the last seal is this old,
 	SealBuckets int           // or when it holds this many buckets, and sealStrip a series

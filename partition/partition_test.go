@@ -79,6 +79,7 @@ func openPartitions(t testing.TB, dir string, partitions int) (*rig, error) {
 				FutureTolerance: 60_000, MinDelay: 1, MaxDelay: 1,
 			},
 			Logger: logger, Now: time.Now, SealEvery: time.Hour, SealBuckets: 1 << 20,
+			Watched: func() bool { return true },
 			Publish: func(c *quantize.Batch) {
 				select {
 				case r.completed <- c.Len():

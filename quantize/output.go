@@ -27,6 +27,10 @@ type Refusal struct {
 	Time    int64
 }
 
+// Want says whether anybody wants the completed segments that come from now on. Those that
+// nobody wants are counted, and not put into Completed.
+func (o *Output) Want(completed bool) { o.Completed.unwanted = !completed }
+
 // Reset empties the output and keeps its memory.
 func (o *Output) Reset() {
 	o.Kept.reset()
@@ -43,6 +47,8 @@ type Batch struct {
 	Times   []int64
 	Values  []float64
 	Wholes  []Whole
+
+	unwanted bool // see Output.Want
 }
 
 // Whole is a bucket of a series.
@@ -96,12 +102,18 @@ func (b *Batch) All() iter.Seq2[uint32, bucket.Bucket] {
 }
 
 func (b *Batch) sample(number uint32, s sample) {
+	if b.unwanted {
+		return
+	}
 	b.Numbers = append(b.Numbers, number)
 	b.Times = append(b.Times, s.time)
 	b.Values = append(b.Values, s.value)
 }
 
 func (b *Batch) whole(number uint32, whole *bucket.Bucket) {
+	if b.unwanted {
+		return
+	}
 	b.Wholes = append(b.Wholes, Whole{number, uint32(len(b.Numbers)), *whole})
 }
 

@@ -94,3 +94,23 @@ func TestUndefinedSeries(t *testing.T) {
 	var out quantize.Output
 	add(newQuantizer(3), 1e12, 3, 1e12, 1, &out)
 }
+
+// TestUnwanted: completed segments that nobody wants are counted all the same, and come again
+// when somebody does.
+func TestUnwanted(t *testing.T) {
+	q := newQuantizer(1)
+	var out quantize.Output
+	now := int64(1e12)
+	for i := range 10 {
+		out.Want(i >= 5)
+		add(q, now, 0, now, 1, &out)
+		now += config.Resolution + config.MaxDelay
+		q.Advance(now, &out)
+	}
+	if n, counted := out.Completed.Len(), q.Counts().Completed; n != 5 || counted != 10 {
+		t.Errorf("%d segments left of %d, want 5 of 10", n, counted)
+	}
+	if out.Kept.Len() != 9 {
+		t.Errorf("%d buckets for the store, want 9", out.Kept.Len())
+	}
+}

@@ -231,6 +231,7 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 			},
 			Logger: c.Logger, Now: time.Now, SealEvery: c.SealEvery, SealBuckets: sealBuckets,
 			Publish: func(completed *quantize.Batch) { p.publish(i, completed) },
+			Watched: p.watched,
 		})
 		if err != nil {
 			return err
@@ -241,6 +242,9 @@ func (p *parts) openPartitions(ctx context.Context, c Config, count int) error {
 	p.partitions = partition.NewSet(opened, c.Tiers)
 	return nil
 }
+
+// watched tells whether anybody wants completed segments.
+func (p *parts) watched() bool { return p.cache != nil || p.live.Watched() }
 
 // publish hands completed segments to the cache and to whoever subscribed.
 func (p *parts) publish(partition int, completed *quantize.Batch) {
