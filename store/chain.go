@@ -245,6 +245,34 @@ func (d *decoder) next() (number uint32, isWhole bool) {
 	return 0, false
 }
 
+// samples appends all entries that are left, which must be samples. It is next for many:
+// where the step stays and the value is told as a difference, the whole number of the
+// value before is at hand, so that no division waits for another.
+func (d *decoder) samples(times []int64, values []float64) ([]int64, []float64) {
+	number, known := int64(0), false // whole(d.value, d.scale)
+	for d.more() {
+		switch control := d.data[d.at]; {
+		case control == valueSame:
+			d.at++
+			d.time += int64(d.step)
+		case control <= valueUpper:
+			d.at++
+			d.time += int64(d.step)
+			if !known {
+				number, known = whole(d.value, d.scale), true
+			}
+			raw := d.raw(int(control))
+			number += int64(raw>>1) ^ -int64(raw&1)
+			d.value = unwhole(number, d.scale)
+		default:
+			d.next()
+			known = false
+		}
+		times, values = append(times, d.time), append(values, math.Float64frombits(d.value))
+	}
+	return times, values
+}
+
 // raw is the next n bytes, 1 to 8.
 func (d *decoder) raw(n int) uint64 {
 	raw := binary.LittleEndian.Uint64(d.data[d.at:]) & (math.MaxUint64 >> (64 - 8*n))

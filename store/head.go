@@ -236,10 +236,7 @@ func (a *arena) samples(c chain, times []int64, values []float64) ([]int64, []fl
 	trail := a.trail(&c, short[:0])
 	for i := len(trail) - 1; i >= 0; i-- {
 		a.load(&d, &c, trail[i])
-		for d.more() {
-			d.next()
-			times, values = append(times, d.time), append(values, math.Float64frombits(d.value))
-		}
+		times, values = d.samples(times, values)
 	}
 	return times, values, true
 }
