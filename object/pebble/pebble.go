@@ -66,7 +66,10 @@ func Open(config Config) (*Store, error) {
 	if config.Keep < 1 || config.Keep > MaxKeep {
 		return nil, fmt.Errorf("open %s: keep %d versions: want 1 to %d", config.Dir, config.Keep, MaxKeep)
 	}
-	options := &pebble.Options{FS: config.FS, FormatMajorVersion: formatFrom, Logger: logger{config.Logger}}
+	if config.FS == nil {
+		config.FS = vfs.Default
+	}
+	options := &pebble.Options{FS: ordered{config.FS}, FormatMajorVersion: formatFrom, Logger: logger{config.Logger}}
 	db, err := pebble.Open(config.Dir, options)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", config.Dir, err)
