@@ -134,6 +134,13 @@ func (r *Registry) load(ctx context.Context) (State, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptFor)
 	defer cancel()
 	entry, err := r.state.Get(ctx, stateKey)
+	for errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil { // no server leads just now
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryAfter):
+			entry, err = r.state.Get(ctx, stateKey)
+		}
+	}
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return State{}, 0, nil
 	}
@@ -174,7 +181,12 @@ func (r *Registry) Change(ctx context.Context, next State) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptFor)
 	defer cancel()
-	if _, err := r.state.Update(ctx, stateKey, text, revision); err != nil {
+	_, err = r.state.Update(ctx, stateKey, text, revision)
+	var refused *jetstream.APIError
+	switch {
+	case errors.As(err, &refused) && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
+		return fmt.Errorf("%w: another change came before that to epoch %d", ErrChanged, next.Epoch) // a server that lags may have told the state
+	case err != nil:
 		return fmt.Errorf("changing the cluster's state to epoch %d: %w", next.Epoch, err)
 	}
 	return nil

@@ -18,38 +18,48 @@ const (
 )
 
 // spare is the file that becomes the next segment. It is full of zeros: to sync what is written over them takes half the
-// time of a sync that also has to make a longer file durable.
+// time of a sync that also has to make a longer file durable. The keeper makes it and the writer takes it; what it is
+// called is used again only when the one has let go of it, since either may be slow and a segment must not be written over
+// with zeros.
 type spare struct {
 	mu    sync.Mutex
-	there bool
+	state spareState
 }
 
-// take tells whether there is one, which is the caller's then.
-func (p *spare) take() bool {
+type spareState uint8
+
+const (
+	noSpare    spareState = iota
+	spareMade             // it is being made
+	spareReady            // it may be taken
+	spareTaken            // it is getting another name
+)
+
+// move goes from a state to another, and tells whether it was in that.
+func (p *spare) move(from, to spareState) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	there := p.there
-	p.there = false
-	return there
+	if p.state != from {
+		return false
+	}
+	p.state = to
+	return true
 }
 
 // prepare makes the spare if it will be needed: the current segment is filling, and each write waits for a sync.
 func (s *Store) prepare() error {
-	s.spare.mu.Lock()
-	there := s.spare.there
-	s.spare.mu.Unlock()
 	s.mu.RLock()
 	filling := s.current != nil && s.current.end > s.config.SegmentBytes/spareFrom
 	s.mu.RUnlock()
-	if there || !filling || s.config.Sync != backend.SyncAlways {
+	if !filling || s.config.Sync != backend.SyncAlways || !s.spare.move(noSpare, spareMade) {
 		return nil
 	}
 	if err := s.writeZeros(s.path(spareName)); err != nil {
-		return errors.Join(fmt.Errorf("prepare a segment: %w", err), s.removeSpare())
+		err = errors.Join(fmt.Errorf("prepare a segment: %w", err), s.removeSpare())
+		s.spare.move(spareMade, noSpare)
+		return err
 	}
-	s.spare.mu.Lock()
-	defer s.spare.mu.Unlock()
-	s.spare.there = true
+	s.spare.move(spareMade, spareReady)
 	return nil
 }
 
@@ -75,9 +85,8 @@ func (s *Store) writeZeros(path string) (err error) {
 	return errors.Join(err, file.Close())
 }
 
-// removeSpare is for the end, and for the start after a crash.
+// removeSpare is for when nobody uses it: at the end, at the start after a crash, or if it could not be made.
 func (s *Store) removeSpare() error {
-	s.spare.take()
 	if err := s.fs.Remove(s.path(spareName)); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

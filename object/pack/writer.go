@@ -109,8 +109,10 @@ func (s *Store) startSegment() error {
 
 // createSegment makes a file with a header, of the spare one if there is one.
 func (s *Store) createSegment(path string, header segmentHeader) (vfs.File, error) {
-	if s.spare.take() {
-		if err := s.fs.Rename(s.path(spareName), path); err != nil {
+	if s.spare.move(spareReady, spareTaken) {
+		err := s.fs.Rename(s.path(spareName), path)
+		s.spare.move(spareTaken, noSpare)
+		if err != nil {
 			return nil, err
 		}
 	}
