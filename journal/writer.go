@@ -27,8 +27,8 @@ const (
 	// that a sync is shared by enough, and readers hold messages in memory.
 	groupBytes = 1 << 20
 
-	// lingerFor is how long a message may wait for requests that were announced.
-	lingerFor = 4 * time.Millisecond
+	// lingerFor is how long a message may wait for more requests.
+	lingerFor = 8 * time.Millisecond
 
 	// attemptFor is how long one publish waits for its acknowledgement.
 	attemptFor = 10 * time.Second
@@ -52,8 +52,8 @@ type publisher interface {
 // It commits in groups, and clocks itself: while one message is on its way to
 // the disk, whatever arrives waits, and all of that is the next message. So an
 // idle journal answers after one sync, and a busy one shares each sync among as
-// many senders as came during the one before, and among those that are at work on
-// what they are about to send: a sync costs as much processor time as some thousand points,
+// many senders as came during the one before, and for a few milliseconds waits for those that are
+// about to send: a sync costs as much processor time as some thousand points,
 // most of it in Go's runtime, which watches whoever is inside the kernel.
 // With one publish in flight, order in the stream is order of arrival.
 //
@@ -80,6 +80,7 @@ type writer struct {
 	last    time.Time  // time of the last message
 	taken   []*request // from the ring, and not yet all in a batch
 	section int        // of the first of taken: the next one to be sent
+	found   int        // how many of them there were the last time
 	batch   batch
 	linger  *time.Timer // stopped but in gather
 }
@@ -114,7 +115,8 @@ func (w *writer) take() bool {
 }
 
 // gather fills taken with what has come, and waits until something has. Then it waits a
-// little longer for what is near.
+// little longer for what is near, and for as many requests as it found the time before:
+// whoever has got an answer is about to send again. One sender alone never waits.
 func (w *writer) gather() bool {
 	var arrived [takenRequests]*request
 	if len(w.taken) == 0 {
@@ -125,18 +127,16 @@ func (w *writer) gather() bool {
 	if len(w.taken) == 0 {
 		return false
 	}
-	if w.near.Load() == 0 {
-		return true
-	}
 	w.linger.Reset(lingerFor)
-	defer w.linger.Stop()
-	for w.near.Load() > 0 && !w.enough() {
+	for (w.near.Load() > 0 || len(w.taken) < w.found) && !w.enough() {
 		n := w.requests.Wait(arrived[:takenRequests-len(w.taken)], w.linger.C)
 		if n == 0 {
 			break
 		}
 		w.taken = append(w.taken, arrived[:n]...)
 	}
+	w.linger.Stop()
+	w.found = len(w.taken)
 	return true
 }
 

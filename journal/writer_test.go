@@ -162,6 +162,41 @@ func TestAnnouncedRequestsShareAMessage(t *testing.T) {
 	})
 }
 
+// Where two senders came together they are waited for the next time, and one alone is not.
+func TestMessageWaitsForAsManyAsBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fakePublisher{}
+		j := faked(t, p, Config{})
+		defer j.Close()
+		var appends sync.WaitGroup
+		begin := func(want int, why string) {
+			t.Helper()
+			appends.Go(func() {
+				if err := j.Append(t.Context(), []*Part{{Refs: []Ref{1}, Times: []int64{2}, Values: []float64{3}}, nil}); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			if len(p.messages) != want {
+				t.Fatalf("%s: %d messages, want %d", why, len(p.messages), want)
+			}
+		}
+		begin(1, "the first")
+		begin(2, "one alone")
+		j.Announce()
+		begin(2, "another one is near")
+		j.Withdraw()
+		begin(3, "that one")
+		begin(3, "two came before")
+		begin(4, "two again")
+		begin(4, "two came before")
+		time.Sleep(lingerFor) // of the bubble
+		synctest.Wait()
+		begin(6, "one alone, after the wait for a second one")
+		appends.Wait()
+	})
+}
+
 // A message grows to its limit by taking in requests, and they keep their order.
 func TestGroupsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
