@@ -34,6 +34,13 @@ type fakePublisher struct {
 	messages []stored
 }
 
+// count is how many messages were begun.
+func (p *fakePublisher) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.messages)
+}
+
 func (p *fakePublisher) publish(_ context.Context, id string, message []byte) (uint64, error) {
 	m := stored{id: id}
 	for partition := range m.parts {
@@ -138,24 +145,24 @@ func TestAnnouncedRequestsShareAMessage(t *testing.T) {
 		}
 		j.Announce()
 		begin()
-		if len(p.messages) != 0 {
+		if p.count() != 0 {
 			t.Fatal("the message did not wait")
 		}
 		j.Withdraw()
 		begin()
-		if len(p.messages) != 1 || len(p.messages[0].parts[0]) != 2 {
-			t.Fatalf("%d messages, want 1 of 2 parts", len(p.messages))
+		if p.count() != 1 || len(p.messages[0].parts[0]) != 2 {
+			t.Fatalf("%d messages, want 1 of 2 parts", p.count())
 		}
 		j.Announce()
 		begin()
 		time.Sleep(lingerFor) // of the bubble
 		synctest.Wait()
-		if len(p.messages) != 2 {
+		if p.count() != 2 {
 			t.Fatal("the message waited for what never came")
 		}
 		j.Withdraw()
 		begin()
-		if len(p.messages) != 3 {
+		if p.count() != 3 {
 			t.Fatal("the message waited for what was withdrawn")
 		}
 		appends.Wait()
@@ -177,8 +184,8 @@ func TestMessageWaitsForAsManyAsBefore(t *testing.T) {
 				}
 			})
 			synctest.Wait()
-			if len(p.messages) != want {
-				t.Fatalf("%s: %d messages, want %d", why, len(p.messages), want)
+			if got := p.count(); got != want {
+				t.Fatalf("%s: %d messages, want %d", why, got, want)
 			}
 		}
 		begin(1, "the first")
