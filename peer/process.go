@@ -76,9 +76,7 @@ func (p *Peer) Start(ctx context.Context, dir string) (*Process, error) {
 	}
 	s.cmd = exec.Command(command[0], command[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	// It shall not outlive us, even if we are killed. The signal comes at the end of the
-	// thread that starts it, and Go ends none before the process.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = dieWithUs()
 	began := time.Now()
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.Name, err)

@@ -114,7 +114,7 @@ func (d *disk) look(sum bool) error {
 	if err := unix.Statfs(d.data.path, &fs); err != nil {
 		return fmt.Errorf("free space of %s: %w", d.data.path, err)
 	}
-	free := int64(fs.Bavail) * fs.Bsize
+	free := int64(fs.Bavail) * int64(fs.Bsize) // their types differ by platform
 	d.mu.Lock()
 	d.used, d.free = used, free
 	d.mu.Unlock()

@@ -9,7 +9,6 @@ package measure
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -66,46 +65,20 @@ type run struct {
 	memcached bool // is installed
 }
 
-// stage is a part of a run, that can be run alone.
-type stage struct {
-	name string
-	run  func(*run, context.Context) ([]figure.Figure, error)
-}
-
 // Stages are the names of what a run consists of, in its order.
-func Stages() (names []string) {
-	for _, s := range stages() {
-		names = append(names, s.name)
-	}
-	return names
-}
+func Stages() []string { return stages().Names() }
 
 // Run measures stage by stage, and returns the figures that it has even if there was an
 // error too. It needs root, for network namespaces and programs in the kernel.
-func Run(ctx context.Context, c Config) (figures []figure.Figure, err error) {
-	for _, name := range c.Stages {
-		if !slices.Contains(Stages(), name) {
-			return nil, fmt.Errorf("no stage %q: want some of %q", name, Stages())
-		}
+func Run(ctx context.Context, c Config) ([]figure.Figure, error) {
+	if err := stages().Check(c.Stages); err != nil {
+		return nil, err
 	}
 	r := &run{Config: c, memcached: peer.Installed(peer.Memcached)}
 	if !r.memcached {
 		c.Missing(peer.Memcached)
 	}
-	for _, s := range stages() {
-		if len(c.Stages) > 0 && !slices.Contains(c.Stages, s.name) {
-			continue
-		}
-		got, stageErr := s.run(r, ctx)
-		figures = append(figures, got...)
-		if ctx.Err() != nil {
-			return figures, ctx.Err()
-		}
-		if stageErr != nil {
-			err = errors.Join(err, fmt.Errorf("measure %s: %w", s.name, stageErr))
-		}
-	}
-	return figures, err
+	return stages().Run(ctx, r, c.Stages)
 }
 
 // median is the middle one of an odd number of values, else the higher one of two.

@@ -2,5 +2,7 @@
 
 package measure
 
+import "carillon/figure"
+
 // stages are none where there is no kernel program to measure.
-func stages() []stage { return nil }
+func stages() figure.Stages[*run] { return nil }

@@ -15,13 +15,13 @@ import (
 )
 
 // stages begin with what disturbs the others least.
-func stages() []stage {
-	return []stage{
-		{"hit", (*run).hit},
-		{"udp", (*run).udp},
-		{"mixes", (*run).mixes},
-		{"tcp", (*run).tcp},
-		{"memory", (*run).memory},
+func stages() figure.Stages[*run] {
+	return figure.Stages[*run]{
+		{Name: "hit", Run: (*run).hit},
+		{Name: "udp", Run: (*run).udp},
+		{Name: "mixes", Run: (*run).mixes},
+		{Name: "tcp", Run: (*run).tcp},
+		{Name: "memory", Run: (*run).memory},
 	}
 }
 

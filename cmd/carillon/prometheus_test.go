@@ -127,10 +127,10 @@ func sameSamples(reference, ours string, at time.Time) (model.Matrix, error) {
 	return want, nil
 }
 
-// besideSamples moves a time by some milliseconds, so that no sample lies a whole
-// number of seconds from it.
+// besideSamples moves a time by some milliseconds, so that neither a sample nor a step of
+// a subquery, which are aligned to whole seconds, lies a whole number of seconds from it.
 func besideSamples(at time.Time, samples model.Matrix) time.Time {
-	taken := make(map[int64]bool)
+	taken := map[int64]bool{0: true}
 	for _, s := range samples {
 		for _, v := range s.Values {
 			taken[int64(v.Timestamp)%1000] = true

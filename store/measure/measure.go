@@ -86,63 +86,36 @@ func Peers() []string { return []string{peer.Victoria} }
 // run is a measurement under way.
 type run struct{ Config }
 
-// stage is a part of a run, that can be run alone.
-type stage struct {
-	name string
-	run  func(*run, context.Context) ([]figure.Figure, error)
-}
-
 // stages begin with what measures the memory of this process, which nothing else shall
 // have used yet.
-func stages() []stage {
-	return []stage{
-		{"background", (*run).background},
-		{"bytes", (*run).bytes},
-		{"counter", (*run).counter},
-		{"amplification", (*run).amplification},
-		{"query", (*run).query},
-		{"kills", (*run).kills},
+func stages() figure.Stages[*run] {
+	return figure.Stages[*run]{
+		{Name: "background", Run: (*run).background},
+		{Name: "bytes", Run: (*run).bytes},
+		{Name: "counter", Run: (*run).counter},
+		{Name: "amplification", Run: (*run).amplification},
+		{Name: "query", Run: (*run).query},
+		{Name: "kills", Run: (*run).kills},
 	}
 }
 
 // Stages are the names of what a run consists of, in its order.
-func Stages() (names []string) {
-	for _, s := range stages() {
-		names = append(names, s.name)
-	}
-	return names
-}
+func Stages() []string { return stages().Names() }
 
 // Run measures stage by stage, and returns the figures that it has even if there was an
 // error too.
-func Run(ctx context.Context, c Config) (figures []figure.Figure, err error) {
+func Run(ctx context.Context, c Config) ([]figure.Figure, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	r := &run{c}
-	for _, s := range stages() {
-		if len(c.Stages) > 0 && !slices.Contains(c.Stages, s.name) {
-			continue
-		}
-		got, stageErr := s.run(r, ctx)
-		figures = append(figures, got...)
-		if ctx.Err() != nil {
-			return figures, ctx.Err()
-		}
-		if stageErr != nil {
-			err = errors.Join(err, fmt.Errorf("measure %s: %w", s.name, stageErr))
-		}
-	}
-	return figures, err
+	return stages().Run(ctx, &run{c}, c.Stages)
 }
 
 // check refuses names that nothing has, and leaves out the peers that are not
 // installed.
 func (c *Config) check() error {
-	for _, name := range c.Stages {
-		if !slices.Contains(Stages(), name) {
-			return fmt.Errorf("no stage %q: want some of %q", name, Stages())
-		}
+	if err := stages().Check(c.Stages); err != nil {
+		return err
 	}
 	for _, name := range c.Peers {
 		if !slices.Contains(Peers(), name) {

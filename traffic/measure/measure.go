@@ -8,8 +8,6 @@ package measure
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -89,65 +87,38 @@ type run struct {
 	paces  map[Pace]paced
 }
 
-// stage is a part of a run, that can be run alone.
-type stage struct {
-	name string
-	run  func(*run, context.Context) ([]figure.Figure, error)
-}
-
-func stages() []stage {
-	return []stage{
-		{"few", (*run).few},
-		{"variants", (*run).variants},
-		{"many", (*run).many},
-		{"graphite", (*run).graphite},
-		{"files", (*run).files},
-		{"quantize", func(r *run, ctx context.Context) ([]figure.Figure, error) { return Quantize(ctx, r.Config) }},
-		{"half-million", (*run).halfMillion},
-		{"five-million", (*run).fiveMillion},
-		{"kills", (*run).kills},
-		{"recorded", (*run).recorded},
+func stages() figure.Stages[*run] {
+	return figure.Stages[*run]{
+		{Name: "few", Run: (*run).few},
+		{Name: "variants", Run: (*run).variants},
+		{Name: "many", Run: (*run).many},
+		{Name: "graphite", Run: (*run).graphite},
+		{Name: "files", Run: (*run).files},
+		{Name: "quantize", Run: func(r *run, ctx context.Context) ([]figure.Figure, error) { return Quantize(ctx, r.Config) }},
+		{Name: "half-million", Run: (*run).halfMillion},
+		{Name: "five-million", Run: (*run).fiveMillion},
+		{Name: "kills", Run: (*run).kills},
+		{Name: "recorded", Run: (*run).recorded},
 	}
 }
 
 // Stages are the names of what a run consists of, in its order.
-func Stages() (names []string) {
-	for _, s := range stages() {
-		names = append(names, s.name)
-	}
-	return names
-}
+func Stages() []string { return stages().Names() }
 
 // Run measures stage by stage, and returns the figures that it has even if there was an
 // error too.
-func Run(ctx context.Context, c Config) (figures []figure.Figure, err error) {
+func Run(ctx context.Context, c Config) ([]figure.Figure, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	r := &run{Config: c, trials: make(map[trialKey]*trial), paces: make(map[Pace]paced)}
-	for _, s := range stages() {
-		if len(c.Stages) > 0 && !slices.Contains(c.Stages, s.name) {
-			continue
-		}
-		got, stageErr := s.run(r, ctx)
-		figures = append(figures, got...)
-		if ctx.Err() != nil {
-			return figures, ctx.Err()
-		}
-		if stageErr != nil {
-			err = errors.Join(err, fmt.Errorf("measure %s: %w", s.name, stageErr))
-		}
-	}
-	return figures, err
+	return stages().Run(ctx, &run{Config: c, trials: make(map[trialKey]*trial), paces: make(map[Pace]paced)}, c.Stages)
 }
 
 // check refuses names that nothing has, and leaves out the peers that are not
 // installed.
 func (c *Config) check() error {
-	for _, name := range c.Stages {
-		if !slices.Contains(Stages(), name) {
-			return fmt.Errorf("no stage %q: want some of %q", name, Stages())
-		}
+	if err := stages().Check(c.Stages); err != nil {
+		return err
 	}
 	var err error
 	c.Peers, err = peer.Choose(c.Peers, c.Missing)
