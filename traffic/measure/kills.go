@@ -70,7 +70,7 @@ func (r *run) kills(ctx context.Context) (figures []figure.Figure, err error) {
 			if enough.Load() {
 				return nil
 			}
-			sum, err := load.step(groupCtx, current.Load, 0)
+			sum, err := load.step(groupCtx, current.Load, time.Time{})
 			if err != nil {
 				return err
 			}

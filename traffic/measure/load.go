@@ -54,9 +54,9 @@ func newLoad(c traffic.Config, format traffic.Format) (*load, error) {
 	return l, nil
 }
 
-// step sends a step to where the target is when it is asked, its requests spread evenly over a time, and
-// returns what was acknowledged.
-func (l *load) step(ctx context.Context, target func() *peer.Process, over time.Duration) (traffic.Sum, error) {
+// step sends a step to where the target is when it is asked, and returns what was acknowledged. Its
+// requests are spread evenly until a time; if that is over, they go at full speed.
+func (l *load) step(ctx context.Context, target func() *peer.Process, until time.Time) (traffic.Sum, error) {
 	l.generator.NextStep()
 	var (
 		next  atomic.Int64 // request
@@ -65,6 +65,7 @@ func (l *load) step(ctx context.Context, target func() *peer.Process, over time.
 	)
 	requests := (l.generator.Series() + perRequest - 1) / perRequest
 	began := time.Now()
+	over := max(0, until.Sub(began))
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range l.senders {
 		group.Go(func() error {

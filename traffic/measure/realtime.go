@@ -130,7 +130,7 @@ func (r *run) introduce(ctx context.Context, p Pace, s *peer.Process) (traffic.S
 	if err != nil {
 		return traffic.Sum{}, err
 	}
-	sent, err := load.step(ctx, func() *peer.Process { return s }, 0)
+	sent, err := load.step(ctx, func() *peer.Process { return s }, time.Time{})
 	if err != nil {
 		return traffic.Sum{}, err
 	}
@@ -143,12 +143,12 @@ func (r *run) sendSteps(ctx context.Context, p Pace, l *load, s *peer.Process, s
 	stage := "in real time: " + p.String()
 	for i := range p.Steps {
 		r.Progress(stage, uint64(i), uint64(p.Steps))
-		sum, err := l.step(ctx, func() *peer.Process { return s }, p.Every)
+		next := start.Add(p.Every * time.Duration(i+1))
+		sum, err := l.step(ctx, func() *peer.Process { return s }, next)
 		if err != nil {
 			return sent, err
 		}
 		sent.Add(sum)
-		next := start.Add(p.Every * time.Duration(i+1))
 		if behind := time.Since(next); behind > p.Every {
 			return sent, fmt.Errorf("the server is %s behind after %d steps of %s", behind, i+1, p.Every)
 		}

@@ -135,7 +135,7 @@ func (r *run) send(ctx context.Context, t *trial, load *load, s *peer.Process) (
 			t.newSeries, before, began = now-before, now, time.Now()
 		}
 		r.Progress(stage, i, steps)
-		sum, err := load.step(ctx, target, 0)
+		sum, err := load.step(ctx, target, time.Time{})
 		if err != nil {
 			return sent, err
 		}
