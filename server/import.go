@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"carillon/importer"
 	"carillon/journal"
 	"carillon/series"
@@ -45,17 +43,8 @@ func Import(ctx context.Context, c ImportConfig, work func(context.Context, *imp
 	if err != nil {
 		return err
 	}
-	looping, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
-	var loops errgroup.Group
-	loops.Go(func() error { return p.disk.watch(looping) })
-	loops.Go(func() error {
-		p.partitions.Run(looping)
-		return nil
-	})
-	defer func() {
-		stopLoops()
-		err = errors.Join(err, loops.Wait())
-	}()
+	stopLoops := p.startLoops(ctx)
+	defer func() { err = errors.Join(err, stopLoops()) }()
 	if err := p.replay(ctx, c.Progress); err != nil {
 		return err
 	}

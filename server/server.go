@@ -113,21 +113,27 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	looping, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
-	var loops errgroup.Group
-	loops.Go(func() error { return p.disk.watch(looping) })
-	loops.Go(func() error {
-		p.partitions.Run(looping)
-		return nil
-	})
-	defer func() {
-		stopLoops()
-		err = errors.Join(err, loops.Wait())
-	}()
+	stopLoops := p.startLoops(ctx)
+	defer func() { err = errors.Join(err, stopLoops()) }()
 	if err := p.serve(ctx, c); err != nil || p.partitions.Replaying() != nil {
 		return err // nothing new came in while the journal was replayed
 	}
 	return p.seal()
+}
+
+// startLoops starts what runs as long as there are parts, whatever becomes of ctx.
+func (p *parts) startLoops(ctx context.Context) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var loops errgroup.Group
+	loops.Go(func() error { return p.disk.watch(ctx) })
+	loops.Go(func() error {
+		p.partitions.Run(ctx)
+		return nil
+	})
+	return func() error {
+		cancel()
+		return loops.Wait()
+	}
 }
 
 // open opens every part in the order data flows. What was opened before an

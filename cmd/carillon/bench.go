@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,10 +49,7 @@ removed at the end.`,
   carillon bench directory --quick --dir /mnt/disk`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			scale := measure.Full()
-			if b.quick {
-				scale = measure.Quick()
-			}
+			scale := scaleOf(b, measure.Full, measure.Quick)
 			if cmd.Flags().Changed("entries") {
 				if entries < smallestBench {
 					return fmt.Errorf("--entries %d: want at least %d, so that they do not fit Pebble's cache", entries, smallestBench)
@@ -83,10 +81,14 @@ cuckoo.time_vs_fastest and cuckoo.bytes_vs_smallest, against other tables, come 
 
 // benchmark is what the verbs that measure have in common.
 type benchmark struct {
-	dir    string
-	asJSON bool
-	quick  bool
-	seed   uint64
+	dir     string
+	asJSON  bool
+	quick   bool
+	seed    uint64
+	peers   []string // to compare with
+	only    []string // stages
+	command []string // that runs this build
+	missing func(peer string)
 }
 
 func (b *benchmark) flags(f *pflag.FlagSet) {
@@ -99,9 +101,33 @@ func (b *benchmark) dirFlag(f *pflag.FlagSet) {
 	f.StringVar(&b.dir, "dir", os.TempDir(), "where to make a temporary folder for the files")
 }
 
+func (b *benchmark) peersFlag(f *pflag.FlagSet, peers []string, usage string) {
+	f.StringSliceVar(&b.peers, "peers", peers, usage)
+}
+
+func (b *benchmark) onlyFlag(f *pflag.FlagSet, stages []string) {
+	f.StringSliceVar(&b.only, "only", nil, "stages to run, of "+strings.Join(stages, ", ")+"; all if not given")
+}
+
+// scaleOf is the scale that was asked for.
+func scaleOf[S any](b benchmark, full, quick func() S) S {
+	if b.quick {
+		return quick()
+	}
+	return full()
+}
+
 // run measures in a folder of its own and prints the figures, also those that were there
 // before an error; notes go below the table.
 func (b *benchmark) run(cmd *cobra.Command, notes string, measure func(dir string, progress func(string, uint64, uint64)) ([]figure.Figure, error)) (err error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	b.command = []string{executable}
+	b.missing = func(peer string) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s is not installed: what compares with it is not measured\n", peer)
+	}
 	dir, err := os.MkdirTemp(b.dir, "carillon-bench-")
 	if err != nil {
 		return err

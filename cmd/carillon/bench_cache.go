@@ -1,10 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"strings"
-
 	"github.com/spf13/cobra"
 
 	"carillon/cache/measure"
@@ -13,7 +9,6 @@ import (
 
 func benchCacheCommand() *cobra.Command {
 	var b benchmark
-	var only []string
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Measure what a GET of the cache costs, in the kernel and in user space, beside memcached",
@@ -28,26 +23,16 @@ Nothing is left behind, however it ends. docs/benchmarks-cache.md says what each
   carillon bench cache --json --only udp,mixes`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			executable, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			scale := measure.Full()
-			if b.quick {
-				scale = measure.Quick()
-			}
 			return b.run(cmd, cacheNotes, func(dir string, progress func(string, uint64, uint64)) ([]figure.Figure, error) {
 				return measure.Run(cmd.Context(), measure.Config{
-					Dir: dir, Command: []string{executable}, Stages: only, Scale: scale, Seed: b.seed, Progress: progress,
-					Missing: func(peer string) {
-						fmt.Fprintf(cmd.ErrOrStderr(), "%s is not installed: what compares with it is not measured\n", peer)
-					},
+					Dir: dir, Command: b.command, Stages: b.only, Scale: scaleOf(b, measure.Full, measure.Quick), Seed: b.seed, Progress: progress,
+					Missing: b.missing,
 				})
 			})
 		},
 	}
 	b.flags(cmd.Flags())
-	cmd.Flags().StringSliceVar(&only, "only", nil, "stages to run, of "+strings.Join(measure.Stages(), ", ")+"; all if not given")
+	b.onlyFlag(cmd.Flags(), measure.Stages())
 	return cmd
 }
 

@@ -1,10 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"strings"
-
 	"github.com/spf13/cobra"
 
 	"carillon/figure"
@@ -14,7 +10,6 @@ import (
 
 func benchIngestCommand() *cobra.Command {
 	var b benchmark
-	var peers, only []string
 	var recording string
 	cmd := &cobra.Command{
 		Use:   "ingest",
@@ -27,31 +22,21 @@ folders for their data that are removed at the end. docs/ingest.md says what eac
   carillon bench ingest --json --only few,many --peers victoria-metrics`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			executable, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			scale := measure.Full()
-			if b.quick {
-				scale = measure.Quick()
-				if !cmd.Flags().Changed("peers") {
-					peers = []string{peer.Victoria}
-				}
+			if b.quick && !cmd.Flags().Changed("peers") {
+				b.peers = []string{peer.Victoria}
 			}
 			return b.run(cmd, ingestNotes, func(dir string, progress func(string, uint64, uint64)) ([]figure.Figure, error) {
 				return measure.Run(cmd.Context(), measure.Config{
-					Dir: dir, Command: []string{executable}, Peers: peers, Stages: only, Recording: recording, Scale: scale, Seed: b.seed, Progress: progress,
-					Missing: func(peer string) {
-						fmt.Fprintf(cmd.ErrOrStderr(), "%s is not installed: there are no figures of it\n", peer)
-					},
+					Dir: dir, Command: b.command, Peers: b.peers, Stages: b.only, Recording: recording, Scale: scaleOf(b, measure.Full, measure.Quick), Seed: b.seed, Progress: progress,
+					Missing: b.missing,
 				})
 			})
 		},
 	}
 	b.flags(cmd.Flags())
 	b.dirFlag(cmd.Flags())
-	cmd.Flags().StringSliceVar(&peers, "peers", peer.Others(), "servers to compare with; with --quick "+peer.Victoria+", if not given")
-	cmd.Flags().StringSliceVar(&only, "only", nil, "stages to run, of "+strings.Join(measure.Stages(), ", ")+"; all if not given")
+	b.peersFlag(cmd.Flags(), peer.Others(), "servers to compare with; with --quick "+peer.Victoria+", if not given")
+	b.onlyFlag(cmd.Flags(), measure.Stages())
 	cmd.Flags().StringVar(&recording, "recording", "", "also play this recording of remote write, see carillon bench record")
 	return cmd
 }
@@ -67,12 +52,8 @@ around: CPU time of one thread. The points that come out are compared with those
   carillon bench quantize --quick --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			scale := measure.Full()
-			if b.quick {
-				scale = measure.Quick()
-			}
 			return b.run(cmd, "", func(_ string, progress func(string, uint64, uint64)) ([]figure.Figure, error) {
-				return measure.Quantize(cmd.Context(), measure.Config{Scale: scale, Seed: b.seed, Progress: progress})
+				return measure.Quantize(cmd.Context(), measure.Config{Scale: scaleOf(b, measure.Full, measure.Quick), Seed: b.seed, Progress: progress})
 			})
 		},
 	}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,7 +14,6 @@ import (
 
 func benchObjectCommand() *cobra.Command {
 	var b benchmark
-	var peers, only []string
 	cmd := &cobra.Command{
 		Use:   "object",
 		Short: "Measure how fast objects are kept and read, and whether any is lost",
@@ -29,28 +26,18 @@ docs/benchmarks-object.md says what each figure is.`,
   carillon bench object --json --only writes,serve --dir /mnt/disk`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			executable, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			scale := measure.Full()
-			if b.quick {
-				scale = measure.Quick()
-			}
 			return b.run(cmd, objectNotes, func(dir string, progress func(string, uint64, uint64)) ([]figure.Figure, error) {
 				return measure.Run(cmd.Context(), measure.Config{
-					Dir: dir, Command: []string{executable}, Peers: peers, Stages: only, Scale: scale, Seed: b.seed, Logger: logger(slog.LevelWarn), Progress: progress,
-					Missing: func(peer string) {
-						fmt.Fprintf(cmd.ErrOrStderr(), "%s is not installed: what compares with it is not measured\n", peer)
-					},
+					Dir: dir, Command: b.command, Peers: b.peers, Stages: b.only, Scale: scaleOf(b, measure.Full, measure.Quick), Seed: b.seed, Logger: logger(slog.LevelWarn), Progress: progress,
+					Missing: b.missing,
 				})
 			})
 		},
 	}
 	b.flags(cmd.Flags())
 	b.dirFlag(cmd.Flags())
-	cmd.Flags().StringSliceVar(&peers, "peers", measure.Peers(), "servers to compare with")
-	cmd.Flags().StringSliceVar(&only, "only", nil, "stages to run, of "+strings.Join(measure.Stages(), ", ")+"; all if not given")
+	b.peersFlag(cmd.Flags(), measure.Peers(), "servers to compare with")
+	b.onlyFlag(cmd.Flags(), measure.Stages())
 	return cmd
 }
 
