@@ -89,11 +89,12 @@ type delivery struct {
 	key      string // the sender's idempotency key, if any
 }
 
-func (d delivery) hash(body []byte) journal.Hash {
+// hash tells a delivery from others: senders try again with the very same bytes.
+func (d delivery) hash(compressed []byte) journal.Hash {
 	if d.key != "" {
 		return xxh3.HashString128("idempotency-key:" + d.key).Bytes()
 	}
-	return xxh3.Hash128(body).Bytes()
+	return xxh3.Hash128(compressed).Bytes()
 }
 
 func (rw *RemoteWrite) release(s *scratch) {
@@ -146,7 +147,7 @@ func (rw *RemoteWrite) read(in *intake, from delivery, compressed []byte) (hash 
 	if err != nil {
 		return hash, malformed("snappy: the block is corrupt or cut off")
 	}
-	return from.hash(body), in.read(body)
+	return from.hash(compressed), in.read(body)
 }
 
 // checkSnappy trusts the length that the block claims only as far as its own
