@@ -17,9 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tick is what /proc/PID/stat counts in: USER_HZ, 100 on every Linux that Go runs on.
-const tick = time.Second / 100
-
 // Thread is the CPU time that the calling thread has used; lock the goroutine to
 // it first.
 func Thread() time.Duration {
@@ -30,25 +27,17 @@ func Thread() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// CPU is the user and system time that a process has used, of all its threads.
+// CPU is the user and system time that a process has used, of all its threads. /proc would tell it in hundredths of a second only.
 func CPU(pid int) (time.Duration, error) {
-	path := fmt.Sprintf("/proc/%d/stat", pid)
-	stat, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
+	if pid <= 0 {
+		return 0, fmt.Errorf("no process %d", pid)
 	}
-	// The second field is the program's name, in parentheses, and may hold spaces.
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const utime, stime = 11, 12 // from the third field on, see proc(5)
-	if len(fields) <= stime {
-		return 0, fmt.Errorf("%s: %d fields", path, len(fields))
+	const scheduled = 2 // what of a process a clock counts, see clock_getcpuclockid(3)
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 	}
-	user, err1 := strconv.ParseInt(string(fields[utime]), 10, 64)
-	system, err2 := strconv.ParseInt(string(fields[stime]), 10, 64)
-	if err := errors.Join(err1, err2); err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
-	}
-	return time.Duration(user+system) * tick, nil
+	return time.Duration(t.Nano()), nil
 }
 
 // Memory is the bytes of a process that are resident.

@@ -45,7 +45,7 @@ With a token (CARILLON_OBJECT_TOKEN) nodes answer only those who have it.`,
 	cmd.AddCommand(objectServe())
 	for _, verb := range []*cobra.Command{
 		objectPut(client), objectGet(client), objectList(client), objectRemove(client), objectStat(client), objectHistory(client),
-		objectVerify(client), objectNodes(client), objectJoin(client), objectLeave(client), objectScrub(client),
+		objectVerify(client), objectBench(client), objectNodes(client), objectJoin(client), objectLeave(client), objectScrub(client),
 	} {
 		client.flags(verb.Flags())
 		cmd.AddCommand(verb)
@@ -110,6 +110,11 @@ func (c *objectClient) call(cmd *cobra.Command) (*objectCall, error) {
 	trust, err := trusted(c.ca)
 	if err != nil {
 		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	for _, address := range c.nodes {
+		if _, err := node.NewClient(address, node.Dial{}); err != nil { // which makes no connection
+			return nil, fmt.Errorf("--node: %w", err)
+		}
 	}
 	token := os.Getenv(tokenVariable)
 	transport := &http.Transport{TLSClientConfig: trust}

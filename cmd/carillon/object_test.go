@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,8 @@ type objectNode struct {
 	exited          chan error
 }
 
+const dataHere = "{data}"
+
 // freeAddress is one that nobody has at the moment.
 func freeAddress(t testing.TB) string {
 	t.Helper()
@@ -43,11 +46,17 @@ func startObjectNode(t testing.TB, name, data string, args ...string) *objectNod
 	return startObjectNodeAt(t, nil, freeAddress(t), name, data, args...)
 }
 
-// startObjectNodeAt runs a node at an address, within another command if there is one.
+// startObjectNodeAt runs a node at an address, within another command if there is one. dataHere in its arguments stands for its folder.
 func startObjectNodeAt(t testing.TB, within []string, address, name, data string, args ...string) *objectNode {
 	t.Helper()
 	n := &objectNode{within: within, name: name, data: data, url: "http://" + address, log: &lockedBuffer{}}
-	n.args = append([]string{"object", "serve", "--name", name, "--data", data, "--listen", address, "--timeout", "3s"}, args...)
+	if slices.Contains(args, "--tls-cert") {
+		n.url = "https://" + address
+	}
+	n.args = []string{"object", "serve", "--name", name, "--data", data, "--listen", address, "--timeout", "3s"}
+	for _, arg := range args {
+		n.args = append(n.args, strings.ReplaceAll(arg, dataHere, data))
+	}
 	t.Cleanup(func() {
 		n.kill()
 		if t.Failed() {
@@ -135,7 +144,11 @@ func objectVerb(nodes []*objectNode, args ...string) *exec.Cmd {
 	for _, n := range nodes {
 		urls = append(urls, n.url)
 	}
-	return carillon(append([]string{"object", args[0], "--timeout", "5s", "--node", strings.Join(urls, ",")}, args[1:]...)...)
+	flags := []string{"object", args[0], "--timeout", "5s", "--node", strings.Join(urls, ",")}
+	if i := slices.Index(nodes[0].args, "--ca"); i >= 0 {
+		flags = append(flags, "--ca", nodes[0].args[i+1])
+	}
+	return carillon(append(flags, args[1:]...)...)
 }
 
 // fails runs a verb that must fail with an error that says want.
@@ -194,11 +207,35 @@ func TestObjectVerbs(t *testing.T) {
 	if out := objectShell(t, nodes, "ls", "dir/"); !strings.Contains(out, "dir//..x") || strings.Contains(out, "leader") {
 		t.Error(out)
 	}
+	benchObjectCluster(t, nodes)
 	changeObjectCluster(t, nodes, dir)
 	back, err = objectVerb(nodes, "get", "dir/large").Output()
 	if err != nil || !bytes.Equal(back, conformance.Content(9<<20, 1)) {
 		t.Errorf("at the end %d bytes came back, %v", len(back), err)
 	}
+}
+
+// benchObjectCluster stores and loads sequences, of which nothing is left.
+func benchObjectCluster(t *testing.T, nodes []*objectNode) {
+	t.Helper()
+	args := []string{"bench", "--sizes", "0,1,10KB,2MB", "--objects", "20", "--total", "5MB"}
+	var benched []objectBenched
+	if err := json.Unmarshal([]byte(objectShell(t, nodes, append(args, "--json", "--server-copies")...)), &benched); err != nil || len(benched) != 4 {
+		t.Fatalf("%+v, %v", benched, err)
+	}
+	for i, want := range []int{20, 20, 20, 2} {
+		if b := benched[i]; b.Objects != want || b.Puts <= 0 || b.Gets <= 0 || b.Wrong > 0 {
+			t.Errorf("%+v", b)
+		}
+	}
+	if out := objectShell(t, nodes, args...); !strings.Contains(out, "puts/s") || strings.Count(out, "\n") != 5 {
+		t.Error(out)
+	}
+	if out := objectShell(t, nodes, "ls", "carillon-bench/"); !strings.Contains(out, "no objects") {
+		t.Error(out)
+	}
+	objectFails(t, nodes, "is no size", "bench", "--sizes", "large")
+	objectFails(t, nodes, "--workers 0", "bench", "--workers", "0")
 }
 
 // changeObjectCluster takes a node in, takes one out, and replaces one by an empty one.

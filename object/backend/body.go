@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,14 +31,22 @@ type memoryBody struct {
 	info           object.Info
 	offset, length int64
 	rest           []byte
+	back           func() // gives the content's memory back; nil if it is not lent
 }
 
 // NewMemoryBody compares a content with its checksum and returns a range of it.
 func NewMemoryBody(info object.Info, content []byte, offset, length int64) (object.Body, error) {
+	return NewLentBody(info, content, offset, length, nil)
+}
+
+// NewLentBody is NewMemoryBody of a content whose memory is used again once back was called: when the body is closed, or
+// if there is an error.
+func NewLentBody(info object.Info, content []byte, offset, length int64, back func()) (object.Body, error) {
+	b := &memoryBody{info: info, offset: offset, length: length, rest: content[offset : offset+length], back: back}
 	if object.SumOf(content) != info.Sum {
-		return nil, Damaged(info, "its content does not have its checksum")
+		return nil, errors.Join(Damaged(info, "its content does not have its checksum"), b.Close())
 	}
-	return &memoryBody{info: info, offset: offset, length: length, rest: content[offset : offset+length]}, nil
+	return b, nil
 }
 
 func (b *memoryBody) Read(p []byte) (int, error) {
@@ -56,7 +65,16 @@ func (b *memoryBody) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-func (b *memoryBody) Close() error                  { return nil }
+// Close may be called again.
+func (b *memoryBody) Close() error {
+	b.rest = nil
+	if b.back != nil {
+		b.back()
+		b.back = nil
+	}
+	return nil
+}
+
 func (b *memoryBody) Info() object.Info             { return b.info }
 func (b *memoryBody) Range() (offset, length int64) { return b.offset, b.length }
 func (b *memoryBody) Section() (*os.File, int64)    { return nil, 0 }

@@ -33,6 +33,18 @@ func NewIntake(ctx context.Context, name string, body io.Reader, put object.Put)
 	return &Intake{ctx: ctx, body: body, name: name, put: put}, nil
 }
 
+// Weigh checks a put of a content in memory, and describes it.
+func Weigh(put *object.ContentPut) (object.Info, error) {
+	if err := CheckWrite(put.Name, put.Version); err != nil {
+		return object.Info{}, err
+	}
+	info := object.Info{Name: put.Name, Version: put.Version, Size: int64(len(put.Content)), Sum: object.SumOf(put.Content)}
+	if put.Sum != nil && *put.Sum != info.Sum {
+		return object.Info{}, fmt.Errorf("put %q: %w: it is %s, announced was %s", put.Name, object.ErrSum, info.Sum, *put.Sum)
+	}
+	return info, nil
+}
+
 // CheckWrite checks what any write must have.
 func CheckWrite(name string, version object.Version) error {
 	if err := object.CheckName(name); err != nil {

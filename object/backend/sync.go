@@ -1,7 +1,7 @@
 // Package backend is what the backends of object share: how a body is taken in, how a content
-// goes out, and when what was written becomes durable. In come readers of either side and
+// goes out, when what was written becomes durable, and how a store begins, stops and ends. In come readers of either side and
 // what the caller announced; out go bytes that were counted and compared with their
-// checksums. Every package that implements object.Store over a disk calls it.
+// checksums. Every package that implements object.Store calls it.
 package backend
 
 import (
@@ -46,3 +46,21 @@ func (s Sync) String() string {
 
 // Interval is the time between two syncs, if that is the policy.
 func (s Sync) Interval() (time.Duration, bool) { return time.Duration(s), s > 0 }
+
+// Run calls sync each time the interval has passed, until quit is closed. It returns at once if an interval is not the policy.
+func (s Sync) Run(quit <-chan struct{}, sync func()) {
+	interval, enabled := s.Interval()
+	if !enabled {
+		return
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-quit:
+			return
+		case <-ticker.C:
+			sync()
+		}
+	}
+}

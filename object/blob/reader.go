@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -91,8 +90,7 @@ type fileBlocks struct {
 	fs      vfs.FS
 	path    string
 	file    vfs.File
-	info    object.Info
-	sums    []byte
+	sums    blockSums
 	buffer  []byte
 	section *os.File // handed out
 }
@@ -102,32 +100,29 @@ func openBlocks(fs vfs.FS, path string, f vfs.File, info object.Info) (*fileBloc
 	if err != nil {
 		return nil, backend.Damaged(info, err.Error())
 	}
-	if h.Info != info {
-		return nil, backend.Damaged(info, fmt.Sprintf("its file is of %q version %s, %d bytes", h.Info.Name, h.Info.Version, h.Info.Size))
-	}
-	sums := make([]byte, sumSize*blocks(info.Size))
-	if _, err := f.ReadAt(sums, int64(headerSize+len(info.Name))+info.Size); err != nil && !atEnd(err) {
+	b := make([]byte, sumSize*blocks(info.Size))
+	if _, err := f.ReadAt(b, int64(headerSize+len(info.Name))+info.Size); err != nil && !atEnd(err) {
 		return nil, fmt.Errorf("get %q: %w", info.Name, err)
 	}
-	if checksum(sums) != h.blockSum {
-		return nil, backend.Damaged(info, "its block checksums are damaged")
+	sums, err := newBlockSums(info, h, b)
+	if err != nil {
+		return nil, err
 	}
-	return &fileBlocks{fs: fs, path: path, file: f, info: info, sums: sums}, nil
+	return &fileBlocks{fs: fs, path: path, file: f, sums: sums}, nil
 }
+
+// contentAt is where in the file the content begins.
+func (b *fileBlocks) contentAt() int64 { return int64(headerSize + len(b.sums.info.Name)) }
 
 func (b *fileBlocks) ReadBlock(block int64) ([]byte, error) {
 	if b.buffer == nil {
 		b.buffer = make([]byte, BlockSize)
 	}
-	start := block * BlockSize
-	content := b.buffer[:min(BlockSize, b.info.Size-start)]
-	if _, err := b.file.ReadAt(content, int64(headerSize+len(b.info.Name))+start); err != nil && !atEnd(err) {
-		return nil, fmt.Errorf("get %q: %w", b.info.Name, err)
+	content := b.buffer[:b.sums.size(block)]
+	if _, err := b.file.ReadAt(content, b.contentAt()+block*BlockSize); err != nil && !atEnd(err) {
+		return nil, fmt.Errorf("get %q: %w", b.sums.info.Name, err)
 	}
-	if checksum(content) != binary.LittleEndian.Uint32(b.sums[sumSize*block:]) {
-		return nil, backend.Damaged(b.info, fmt.Sprintf("block %d does not have its checksum", block))
-	}
-	return content, nil
+	return content, b.sums.check(block, content)
 }
 
 // Section opens the file once more: a file descriptor has one position, and sendfile moves it.
@@ -143,7 +138,7 @@ func (b *fileBlocks) Section(offset int64) *os.File {
 	if b.section == nil {
 		return nil
 	}
-	if _, err := b.section.Seek(int64(headerSize+len(b.info.Name))+offset, io.SeekStart); err != nil {
+	if _, err := b.section.Seek(b.contentAt()+offset, io.SeekStart); err != nil {
 		return nil
 	}
 	return b.section

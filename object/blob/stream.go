@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -57,7 +56,7 @@ func OpenStream(info object.Info, o object.Get, fetch Fetch) (object.Body, error
 	if err != nil {
 		return nil, err
 	}
-	return backend.NewBlockBody(info, &streamBlocks{info: info, stream: stream, sums: sums}, BlockSize, offset, length), nil
+	return backend.NewBlockBody(info, &streamBlocks{stream: stream, sums: sums}, BlockSize, offset, length), nil
 }
 
 func open(info object.Info, fetch Fetch, offset, length int64) (io.ReadCloser, error) {
@@ -87,31 +86,27 @@ func fetchAll(info object.Info, fetch Fetch, offset, length int64) ([]byte, erro
 	return content, nil
 }
 
-// fetchSums reads the checksums of the blocks, and compares them with the header's.
-func fetchSums(info object.Info, fetch Fetch) ([]byte, error) {
+// fetchSums reads the header and the checksums of the blocks.
+func fetchSums(info object.Info, fetch Fetch) (blockSums, error) {
 	head, err := fetchAll(info, fetch, 0, int64(headerSize+len(info.Name)))
 	if err != nil {
-		return nil, err
+		return blockSums{}, err
 	}
 	h, err := parse(head)
-	if err != nil || h.Info != info {
-		return nil, backend.Damaged(info, "its header is")
-	}
-	sums, err := fetchAll(info, fetch, int64(len(head))+info.Size, sumSize*blocks(info.Size))
 	if err != nil {
-		return nil, err
+		return blockSums{}, backend.Damaged(info, err.Error())
 	}
-	if checksum(sums) != h.blockSum {
-		return nil, backend.Damaged(info, "its block checksums are damaged")
+	b, err := fetchAll(info, fetch, int64(len(head))+info.Size, sumSize*blocks(info.Size))
+	if err != nil {
+		return blockSums{}, err
 	}
-	return sums, nil
+	return newBlockSums(info, h, b)
 }
 
 // streamBlocks reads blocks in their order.
 type streamBlocks struct {
-	info   object.Info
 	stream io.ReadCloser
-	sums   []byte
+	sums   blockSums
 	buffer []byte
 }
 
@@ -119,16 +114,13 @@ func (b *streamBlocks) ReadBlock(block int64) ([]byte, error) {
 	if b.buffer == nil {
 		b.buffer = make([]byte, BlockSize)
 	}
-	content := b.buffer[:min(BlockSize, b.info.Size-block*BlockSize)]
+	content := b.buffer[:b.sums.size(block)]
 	if _, err := io.ReadFull(b.stream, content); atEnd(err) {
-		return nil, backend.Damaged(b.info, fmt.Sprintf("its file ends in block %d", block))
+		return nil, backend.Damaged(b.sums.info, fmt.Sprintf("its file ends in block %d", block))
 	} else if err != nil {
-		return nil, fmt.Errorf("get %q: %w", b.info.Name, err)
+		return nil, fmt.Errorf("get %q: %w", b.sums.info.Name, err)
 	}
-	if checksum(content) != binary.LittleEndian.Uint32(b.sums[sumSize*block:]) {
-		return nil, backend.Damaged(b.info, fmt.Sprintf("block %d does not have its checksum", block))
-	}
-	return content, nil
+	return content, b.sums.check(block, content)
 }
 
 func (b *streamBlocks) Section(int64) *os.File { return nil }

@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -76,14 +75,4 @@ func writeContent(f vfs.File, name string, in *backend.Intake) (object.Info, err
 		return object.Info{}, fmt.Errorf("put %q: %w", name, err)
 	}
 	return h.Info, nil
-}
-
-// appendSums appends the checksums of the blocks of a content that begins with one.
-func appendSums(dst, content []byte) []byte {
-	for len(content) > 0 {
-		n := min(BlockSize, len(content))
-		dst = binary.LittleEndian.AppendUint32(dst, checksum(content[:n]))
-		content = content[n:]
-	}
-	return dst
 }

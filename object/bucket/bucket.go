@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"log/slog"
 	"sync"
@@ -43,13 +42,12 @@ type Service interface {
 // Config is of a Store.
 type Config struct {
 	Service Service
-	Keep    int    // versions of a name; 0 means 1, at most catalog.MaxKeep
+	Keep    int    // versions of a name; 0 means 1, at most backend.MaxKeep
 	Spool   string // folder for the bodies of puts that are too large for memory
 	Logger  *slog.Logger
 }
 
 const (
-	nameLocks   = 256              // writes of names in different ones of these go on side by side
 	headSize    = 1 << 20          // bytes of content up to which a put stays in memory
 	removeFor   = 15 * time.Second // at most, for what a failed call may have left
 	recallAtMax = 32 << 10         // keys between two looks whether the context has ended
@@ -57,34 +55,31 @@ const (
 
 // Store is the backend. Its methods run in their callers' goroutines.
 type Store struct {
+	catalog.Reader[struct{}] // Stat, History and List
+
 	config  Config
 	service Service
 	spool   spool
-
-	naming [nameLocks]sync.Mutex // held while what is there of a name changes; before mu
-	seed   maphash.Seed
-
-	settling sync.Mutex // held while doubts are settled; before naming
-
-	mu      sync.RWMutex
+	life    backend.Life   // also of bodies that are open
+	names   *backend.Names // held while what is there of a name changes
 	catalog *catalog.Catalog[struct{}]
-	doubts  []object.Info // appended to, and taken from the front while settling; may be in the service, and must not; oldest versions of a name first
-	closed  bool
-	damaged int            // keys that were not understood at the start
-	running sync.WaitGroup // calls, and bodies that are open
+	damaged int // keys that were not understood at the start
+
+	settling sync.Mutex // held while doubts are settled; before names
+	mu       sync.Mutex
+	doubts   []object.Info // appended to, and taken from the front while settling; may be in the service, and must not; oldest versions of a name first
 }
 
 var _ object.Store = (*Store)(nil)
 
 // Open reads the keys that are there. The service is the Store's, which closes it, also after an error.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	if config.Keep == 0 {
-		config.Keep = 1
+	keep, err := backend.Keep(config.Keep)
+	if err != nil {
+		return nil, errors.Join(err, config.Service.Close())
 	}
-	if config.Keep < 1 || config.Keep > catalog.MaxKeep {
-		return nil, errors.Join(fmt.Errorf("keep %d versions: want 1 to %d", config.Keep, catalog.MaxKeep), config.Service.Close())
-	}
-	s := &Store{config: config, service: config.Service, seed: maphash.MakeSeed(), catalog: catalog.New[struct{}](config.Keep)}
+	s := &Store{config: config, service: config.Service, names: backend.NewNames(), catalog: catalog.New[struct{}](keep)}
+	s.Reader = catalog.NewReader(&s.life, s.catalog)
 	s.spool = spool{fs: vfs.Default, dir: config.Spool}
 	if err := s.load(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("read what is there: %w", err), config.Service.Close())
@@ -109,7 +104,7 @@ func (s *Store) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range s.catalog.Add(info.Name, entryOf(info)) {
+		for _, e := range s.catalog.Add(info.Name, catalog.EntryOf(info, struct{}{})) {
 			displaced = append(displaced, e.Info(info.Name))
 		}
 		return nil
@@ -143,60 +138,51 @@ func (s *Store) recall(ctx context.Context, k string) (object.Info, error) {
 	return info, nil
 }
 
-func entryOf(info object.Info) catalog.Entry[struct{}] {
-	return catalog.Entry[struct{}]{Version: info.Version, Size: info.Size, Sum: info.Sum, Deleted: info.Deleted}
-}
-
 // Damaged is how many keys were not understood at the start. They are left where they are.
 func (s *Store) Damaged() int { return s.damaged }
 
-// begin keeps Close waiting until the caller is done.
-func (s *Store) begin() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.ErrClosed
-	}
-	s.running.Add(1)
-	return nil
-}
-
-// beginWrite is begin for what changes anything: first what failed before is cleared away.
+// beginWrite begins what changes anything: first what failed before is cleared away.
 func (s *Store) beginWrite(ctx context.Context) error {
-	if err := s.begin(); err != nil {
+	if err := s.life.Begin(); err != nil {
 		return err
 	}
 	if err := s.settleDoubts(ctx); err != nil {
-		s.running.Done()
+		s.life.Done()
 		return err
 	}
 	return nil
 }
 
-// Get implements object.Store.
+// Get implements object.Store. Close waits for the body, too.
 func (s *Store) Get(ctx context.Context, name string, o object.Get) (object.Body, error) {
+	if err := s.life.Begin(); err != nil {
+		return nil, err
+	}
+	body, err := s.open(ctx, name, o)
+	if err != nil {
+		s.life.Done()
+		return nil, err
+	}
+	return &held{Body: body, done: sync.OnceFunc(s.life.Done)}, nil
+}
+
+func (s *Store) open(ctx context.Context, name string, o object.Get) (object.Body, error) {
 	for {
-		info, err := s.find(name, o.Version)
+		e, err := s.catalog.Find(name, o.Version)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.begin(); err != nil {
-			return nil, err
-		}
+		info := e.Info(name)
 		body, err := blob.OpenStream(info, o, func(offset, length int64) (io.ReadCloser, error) {
 			return s.service.Get(ctx, key(info), offset, length)
 		})
-		if err == nil {
-			return &held{Body: body, done: sync.OnceFunc(s.running.Done)}, nil
-		}
-		s.running.Done()
 		if errors.Is(err, object.ErrDamaged) {
 			// It is missing, too, if a newer version has displaced it meanwhile.
-			if _, gone := s.find(name, info.Version); gone != nil {
+			if _, gone := s.catalog.Find(name, e.Version); gone != nil {
 				continue
 			}
 		}
-		return nil, err
+		return body, err
 	}
 }
 
@@ -211,69 +197,12 @@ func (h *held) Close() error {
 	return h.Body.Close()
 }
 
-func (s *Store) find(name string, version object.Version) (object.Info, error) {
-	if err := object.CheckName(name); err != nil {
-		return object.Info{}, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.Info{}, object.ErrClosed
-	}
-	e, there := s.catalog.Find(name, version)
-	if !there {
-		return object.Info{}, fmt.Errorf("%q: %w", name, object.ErrNotFound)
-	}
-	if e.Deleted {
-		return e.Info(name), fmt.Errorf("%q: %w", name, object.ErrNotFound)
-	}
-	return e.Info(name), nil
-}
-
-// Stat implements object.Store.
-func (s *Store) Stat(_ context.Context, name string) (object.Info, error) {
-	return s.find(name, object.Version{})
-}
-
-// History implements object.Store.
-func (s *Store) History(_ context.Context, name string) ([]object.Info, error) {
-	if err := object.CheckName(name); err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, object.ErrClosed
-	}
-	return s.catalog.History(name), nil
-}
-
-// List implements object.Store.
-func (s *Store) List(_ context.Context, o object.List) (object.Page, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.Page{}, object.ErrClosed
-	}
-	return s.catalog.List(o), nil
-}
-
 // Close implements object.Store. It waits for bodies that are open.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return object.ErrClosed
+	if err := s.life.Close(); err != nil {
+		return err
 	}
-	s.closed = true
-	s.mu.Unlock()
-	s.running.Wait()
 	return s.service.Close()
-}
-
-// nameLock returns the lock of a name, which is held while what is there of the name changes.
-func (s *Store) nameLock(name string) *sync.Mutex {
-	return &s.naming[maphash.String(s.seed, name)%nameLocks]
 }
 
 // Put implements object.Store.
@@ -285,7 +214,7 @@ func (s *Store) Put(ctx context.Context, name string, body io.Reader, o object.P
 	if err := s.beginWrite(ctx); err != nil {
 		return object.Info{}, fmt.Errorf("put %q: %w", name, err)
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	info, file, err := s.spool.fill(name, in)
 	if err != nil {
 		return object.Info{}, err
@@ -301,7 +230,7 @@ func (s *Store) Delete(ctx context.Context, name string, o object.Delete) (objec
 	if err := s.beginWrite(ctx); err != nil {
 		return object.Info{}, fmt.Errorf("delete %q: %w", name, err)
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	info := object.Info{Name: name, Version: o.Version, Deleted: true}
 	return info, s.place(ctx, info, inMemory(info, nil), o.If, false)
 }

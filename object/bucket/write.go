@@ -12,6 +12,7 @@ import (
 	"carillon/object"
 	"carillon/object/backend"
 	"carillon/object/blob"
+	"carillon/object/catalog"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -60,12 +61,8 @@ func (p *spool) fill(name string, in *backend.Intake) (object.Info, *spooled, er
 
 // place sends a file, if its version is to be kept, and removes what it displaces.
 func (s *Store) place(ctx context.Context, info object.Info, file *spooled, condition object.Condition, repair bool) error {
-	lock := s.nameLock(info.Name)
-	lock.Lock()
-	defer lock.Unlock()
-	s.mu.RLock()
+	defer s.names.Lock(info.Name)()
 	write, err := s.catalog.Decide(info, condition, repair)
-	s.mu.RUnlock()
 	if err != nil {
 		return fmt.Errorf("write %q: %w", info.Name, err)
 	}
@@ -79,18 +76,18 @@ func (s *Store) place(ctx context.Context, info object.Info, file *spooled, cond
 		}
 		return errors.Join(err, s.discard(ctx, []object.Info{info}))
 	}
-	var displaced []object.Info
-	s.mu.Lock()
-	for _, e := range slices.Backward(s.catalog.Add(info.Name, entryOf(info))) {
-		if e.Version != info.Version {
-			displaced = append(displaced, e.Info(info.Name))
-		}
-	}
-	s.mu.Unlock()
+	displaced := oldestFirst(info.Name, s.catalog.Add(info.Name, catalog.EntryOf(info, struct{}{})))
+	displaced = slices.DeleteFunc(displaced, func(old object.Info) bool { return old.Version == info.Version })
 	if err := s.discard(ctx, displaced); err != nil {
 		s.config.Logger.Warn("displaced versions stay for now", "name", info.Name, "error", err)
 	}
 	return nil
+}
+
+func oldestFirst(name string, versions catalog.Versions[struct{}]) []object.Info {
+	infos := versions.Infos(name)
+	slices.Reverse(infos)
+	return infos
 }
 
 // discard removes versions that nobody sees any more, in this order. What cannot be removed is in doubt, and nothing is written until it is:
@@ -113,9 +110,9 @@ func (s *Store) discard(ctx context.Context, infos []object.Info) error {
 func (s *Store) settleDoubts(ctx context.Context) error {
 	s.settling.Lock()
 	defer s.settling.Unlock()
-	s.mu.RLock()
+	s.mu.Lock()
 	doubts := slices.Clone(s.doubts)
-	s.mu.RUnlock()
+	s.mu.Unlock()
 	for _, info := range doubts {
 		if err := s.settle(ctx, info); err != nil {
 			return fmt.Errorf("%w for now: remove %q version %s: %w", object.ErrStopped, info.Name, info.Version, err)
@@ -128,9 +125,7 @@ func (s *Store) settleDoubts(ctx context.Context) error {
 }
 
 func (s *Store) settle(ctx context.Context, info object.Info) error {
-	lock := s.nameLock(info.Name)
-	lock.Lock()
-	defer lock.Unlock()
+	defer s.names.Lock(info.Name)()
 	if s.counts(info) {
 		return nil
 	}
@@ -139,9 +134,7 @@ func (s *Store) settle(ctx context.Context, info object.Info) error {
 
 // counts tells whether a version is one of those that readers see: it has been written once more.
 func (s *Store) counts(info object.Info) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	e, there := s.catalog.Find(info.Name, info.Version)
+	e, there := s.catalog.Versions(info.Name).Find(info.Version)
 	return there && key(e.Info(info.Name)) == key(info)
 }
 
@@ -159,26 +152,8 @@ func (s *Store) Forget(ctx context.Context, before object.Version) (int, error) 
 	if err := s.beginWrite(ctx); err != nil {
 		return 0, fmt.Errorf("forget deletes: %w", err)
 	}
-	defer s.running.Done()
-	s.mu.Lock() // a clone marks the original
-	found := s.catalog.Clone().Forgettable(before)
-	s.mu.Unlock()
-	forgotten := 0
-	for _, named := range found {
-		if err := ctx.Err(); err != nil {
-			return forgotten, fmt.Errorf("forget deletes: %w", err)
-		}
-		newest := named.Entries[0].Version
-		done, err := s.drop(ctx, named.Name, newest)
-		switch {
-		case errors.Is(err, object.ErrConflict): // written since
-		case err != nil:
-			return forgotten, fmt.Errorf("forget the delete of %q: %w", named.Name, err)
-		case done:
-			forgotten++
-		}
-	}
-	return forgotten, nil
+	defer s.life.Done()
+	return backend.Forget(ctx, s.catalog.Deleted(before), s.drop)
 }
 
 // Drop implements object.Store.
@@ -189,29 +164,20 @@ func (s *Store) Drop(ctx context.Context, name string, v object.Version) error {
 	if err := s.beginWrite(ctx); err != nil {
 		return fmt.Errorf("drop %q: %w", name, err)
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	if _, err := s.drop(ctx, name, v); err != nil {
 		return fmt.Errorf("drop %q: %w", name, err)
 	}
 	return nil
 }
 
-// drop removes all versions of a name if the newest is not newer than v; the newest last: it may be the mark of a delete of the others.
-func (s *Store) drop(ctx context.Context, name string, v object.Version) (there bool, err error) {
-	lock := s.nameLock(name)
-	lock.Lock()
-	defer lock.Unlock()
-	s.mu.Lock()
-	versions, err := s.catalog.Droppable(name, v)
-	if err != nil || len(versions) == 0 {
-		s.mu.Unlock()
+// drop is a backend.Drop. It removes the newest version last: it may be the mark of a delete of the others.
+func (s *Store) drop(ctx context.Context, name string, upTo object.Version) (known bool, err error) {
+	defer s.names.Lock(name)()
+	versions := s.catalog.Versions(name)
+	if err := versions.CheckDrop(name, upTo); err != nil || len(versions) == 0 {
 		return false, err
 	}
 	s.catalog.Remove(name)
-	s.mu.Unlock()
-	var infos []object.Info
-	for _, e := range slices.Backward(versions) {
-		infos = append(infos, e.Info(name))
-	}
-	return true, s.discard(ctx, infos)
+	return true, s.discard(ctx, oldestFirst(name, versions))
 }

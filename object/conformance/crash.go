@@ -9,15 +9,36 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"carillon/object"
+	"carillon/object/backend"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// OpenOn opens a store whose folder is /objects of a file system. Its writes must be durable when they return.
-type OpenOn func(fs vfs.FS) (object.Store, error)
+// OpenOn opens a store whose folder is /objects of a file system.
+type OpenOn func(fs vfs.FS, policy backend.Sync) (object.Store, error)
+
+// RunOn runs all tests with stores that sync always, and those of RunBrief with stores of the other policies.
+func RunOn(t *testing.T, open OpenOn) {
+	fresh := func(policy backend.Sync) func(*testing.T) Open {
+		return func(*testing.T) Open {
+			fs := vfs.NewMem()
+			return func(t *testing.T) object.Store {
+				s, err := open(fs, policy)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+		}
+	}
+	t.Run("always", func(t *testing.T) { Run(t, fresh(backend.SyncAlways)) })
+	t.Run("interval", func(t *testing.T) { RunBrief(t, fresh(backend.Sync(time.Millisecond))) })
+	t.Run("none", func(t *testing.T) { RunBrief(t, fresh(backend.SyncNone)) })
+}
 
 // history is a fixed sequence of writes, some at the same time, and what became of them.
 type history struct {
@@ -201,7 +222,7 @@ func Crash(t *testing.T, open OpenOn, large, stride int) {
 		}
 		return nil
 	})
-	s, err := open(errorfs.Wrap(fs, crash))
+	s, err := open(errorfs.Wrap(fs, crash), backend.SyncAlways)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +231,7 @@ func Crash(t *testing.T, open OpenOn, large, stride int) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if s, err = open(errorfs.Wrap(fs, crash)); err != nil {
+			if s, err = open(errorfs.Wrap(fs, crash), backend.SyncAlways); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -224,14 +245,14 @@ func Crash(t *testing.T, open OpenOn, large, stride int) {
 
 // examine opens an image twice: what the first start has done to it must not lose anything either.
 func (o outcome) examine(t *testing.T, open OpenOn, image *vfs.MemFS) error {
-	s, err := open(image)
+	s, err := open(image, backend.SyncAlways)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
 	if err := errors.Join(o.lost(t, s), s.Close()); err != nil {
 		return err
 	}
-	if s, err = open(image); err != nil {
+	if s, err = open(image, backend.SyncAlways); err != nil {
 		return fmt.Errorf("open once more: %w", err)
 	}
 	more := &history{started: o.started, done: o.done, refused: o.refused}
@@ -277,7 +298,7 @@ func failOnce(t *testing.T, open OpenOn, fs *vfs.MemFS, large, failAt int) (reac
 		return nil
 	})
 	h := newHistory()
-	s, err := open(errorfs.Wrap(fs, failing))
+	s, err := open(errorfs.Wrap(fs, failing), backend.SyncAlways)
 	if err == nil {
 		for _, events := range script(large) {
 			h.play(t, s, events)
@@ -293,7 +314,7 @@ func failOnce(t *testing.T, open OpenOn, fs *vfs.MemFS, large, failAt int) (reac
 	if !reached || err != nil && !errors.Is(err, errorfs.ErrInjected) {
 		return reached, err
 	}
-	if s, err = open(fs); err != nil {
+	if s, err = open(fs, backend.SyncAlways); err != nil {
 		return true, fmt.Errorf("open again: %w", err)
 	}
 	return true, errors.Join(h.outcome().lost(t, s), s.Close())

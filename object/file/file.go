@@ -9,10 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 
 	"carillon/object"
@@ -26,76 +24,60 @@ import (
 // Config is of a Store.
 type Config struct {
 	Dir    string
-	Keep   int // versions of a name; 0 means 1, at most catalog.MaxKeep
+	Keep   int // versions of a name; 0 means 1, at most backend.MaxKeep
 	Sync   backend.Sync
 	FS     vfs.FS // nil for the operating system's
 	Logger *slog.Logger
 }
 
-const (
-	nameLocks = 64       // writes of names in different ones of these go on side by side
-	headSize  = 64 << 10 // contents up to it are read before a file is made
-)
+const headSize = 64 << 10 // contents up to it are read before a file is made
 
 // Store is the backend.
 type Store struct {
-	config Config
-	fs     vfs.FS
-	lock   io.Closer
+	catalog.Reader[struct{}] // Stat, History and List
 
-	naming  [nameLocks]sync.Mutex // held while what is there of a name changes; before mu
-	seed    maphash.Seed
-	next    atomic.Uint64 // number of the next temporary file
-	flusher flusher
-
-	mu      sync.RWMutex
+	config  Config
+	fs      vfs.FS
+	lock    io.Closer
+	life    backend.Life
+	names   *backend.Names // held while what is there of a name changes
 	catalog *catalog.Catalog[struct{}]
-	closed  bool
-	stopped error // after a failed sync or removal; then nothing is written any more
-	damaged int   // files that could not be read at the start
-	running sync.WaitGroup
+	next    atomic.Uint64 // number of the next temporary file
+	damaged atomic.Int64
+	flusher flusher
 }
 
 var _ object.Store = (*Store)(nil)
 
 // Open reads what is in a folder, and makes it if there is none.
 func Open(config Config) (*Store, error) {
-	if config.Keep == 0 {
-		config.Keep = 1
+	keep, err := backend.Keep(config.Keep)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", config.Dir, err)
 	}
-	if config.Keep < 1 || config.Keep > catalog.MaxKeep {
-		return nil, fmt.Errorf("open %s: keep %d versions: want 1 to %d", config.Dir, config.Keep, catalog.MaxKeep)
+	s := &Store{
+		config:  config,
+		fs:      config.FS,
+		life:    backend.Life{Logger: config.Logger.With("dir", config.Dir)},
+		names:   backend.NewNames(),
+		catalog: catalog.New[struct{}](keep),
 	}
-	s := &Store{config: config, fs: config.FS, seed: maphash.MakeSeed(), catalog: catalog.New[struct{}](config.Keep)}
+	s.Reader = catalog.NewReader(&s.life, s.catalog)
 	if s.fs == nil {
 		s.fs = vfs.Default
 	}
-	if err := s.prepare(); err != nil {
+	if s.lock, err = backend.OpenFolder(s.fs, config.Dir, folders()...); err != nil {
 		return nil, fmt.Errorf("open %s: %w", config.Dir, err)
 	}
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), s.lock.Close())
 	}
-	s.flusher.start(s.fs, config.Sync, s.stop)
+	s.flusher.start(s.fs, config.Sync, s.life.Stop)
 	return s, nil
 }
 
 // Damaged is how many files could not be read at the start. They are left where they are.
-func (s *Store) Damaged() int { return s.damaged }
-
-// begin keeps Close waiting until the caller is done.
-func (s *Store) begin() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.ErrClosed
-	}
-	if s.stopped != nil {
-		return s.stopped
-	}
-	s.running.Add(1)
-	return nil
-}
+func (s *Store) Damaged() int { return int(s.damaged.Load()) }
 
 // Put implements object.Store.
 func (s *Store) Put(ctx context.Context, name string, body io.Reader, o object.Put) (object.Info, error) {
@@ -103,10 +85,10 @@ func (s *Store) Put(ctx context.Context, name string, body io.Reader, o object.P
 	if err != nil {
 		return object.Info{}, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return object.Info{}, err
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	temporary := s.temporary()
 	content, whole, err := in.Head(nil, headSize)
 	if err != nil {
@@ -130,10 +112,10 @@ func (s *Store) Delete(_ context.Context, name string, o object.Delete) (object.
 	if err := backend.CheckWrite(name, o.Version); err != nil {
 		return object.Info{}, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return object.Info{}, err
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	info := object.Info{Name: name, Version: o.Version, Deleted: true}
 	temporary := s.temporary()
 	if err := blob.WriteBytes(s.fs, temporary, info, nil, s.config.Sync == backend.SyncAlways); err != nil {
@@ -144,12 +126,8 @@ func (s *Store) Delete(_ context.Context, name string, o object.Delete) (object.
 
 // place gives a written file its name, if its version is to be kept.
 func (s *Store) place(temporary string, info object.Info, condition object.Condition, repair bool) error {
-	lock := s.nameLock(info.Name)
-	lock.Lock()
-	defer lock.Unlock()
-	s.mu.RLock()
+	defer s.names.Lock(info.Name)()
 	write, err := s.catalog.Decide(info, condition, repair)
-	s.mu.RUnlock()
 	if err == nil && write {
 		err = s.rename(temporary, info)
 	} else {
@@ -161,11 +139,7 @@ func (s *Store) place(temporary string, info object.Info, condition object.Condi
 	if !write {
 		return nil
 	}
-	entry := catalog.Entry[struct{}]{Version: info.Version, Size: info.Size, Sum: info.Sum, Deleted: info.Deleted}
-	s.mu.Lock()
-	displaced := s.catalog.Add(info.Name, entry)
-	s.mu.Unlock()
-	return s.unlink(info, displaced)
+	return s.unlink(info, s.catalog.Add(info.Name, catalog.EntryOf(info, struct{}{})))
 }
 
 // rename puts a file in place and makes that durable.
@@ -183,19 +157,19 @@ func (s *Store) settle(folder, path string) error {
 		s.flusher.dirty(folder, path)
 		return nil
 	}
-	if err := syncDir(s.fs, folder); err != nil {
-		return s.stop(err)
+	if err := backend.SyncFolder(s.fs, folder); err != nil {
+		return s.life.Stop(err)
 	}
 	return nil
 }
 
 // unlink removes the files of versions that are no longer kept, not the one just put in place. A crash may bring
 // them back; the next start removes them again.
-func (s *Store) unlink(placed object.Info, displaced []catalog.Entry[struct{}]) error {
+func (s *Store) unlink(placed object.Info, displaced catalog.Versions[struct{}]) error {
 	if _, interval := s.config.Sync.Interval(); interval && len(displaced) > 0 {
 		folder, path := s.path(placed.Name, placed.Version)
 		if err := syncFile(s.fs, folder, path); err != nil {
-			return fmt.Errorf("write %q: %w", placed.Name, s.stop(err))
+			return fmt.Errorf("write %q: %w", placed.Name, s.life.Stop(err))
 		}
 	}
 	for _, e := range displaced {
@@ -204,7 +178,7 @@ func (s *Store) unlink(placed object.Info, displaced []catalog.Entry[struct{}]) 
 		}
 		_, path := s.path(placed.Name, e.Version)
 		if err := s.fs.Remove(path); err != nil {
-			return fmt.Errorf("write %q: remove version %s: %w", placed.Name, e.Version, s.stop(err))
+			return fmt.Errorf("write %q: remove version %s: %w", placed.Name, e.Version, s.life.Stop(err))
 		}
 	}
 	return nil
@@ -212,16 +186,20 @@ func (s *Store) unlink(placed object.Info, displaced []catalog.Entry[struct{}]) 
 
 // Get implements object.Store.
 func (s *Store) Get(_ context.Context, name string, o object.Get) (object.Body, error) {
+	if err := s.life.Begin(); err != nil {
+		return nil, err
+	}
+	defer s.life.Done()
 	for {
-		info, err := s.find(name, o.Version)
+		e, err := s.catalog.Find(name, o.Version)
 		if err != nil {
 			return nil, err
 		}
-		_, path := s.path(name, info.Version)
-		body, err := blob.Open(s.fs, path, info, o)
+		_, path := s.path(name, e.Version)
+		body, err := blob.Open(s.fs, path, e.Info(name), o)
 		if errors.Is(err, object.ErrDamaged) {
 			// Its file is missing, too, if a newer version has displaced it meanwhile.
-			if _, gone := s.find(name, info.Version); gone != nil {
+			if _, gone := s.catalog.Find(name, e.Version); gone != nil {
 				continue
 			}
 		}
@@ -229,110 +207,27 @@ func (s *Store) Get(_ context.Context, name string, o object.Get) (object.Body, 
 	}
 }
 
-func (s *Store) find(name string, version object.Version) (object.Info, error) {
-	if err := object.CheckName(name); err != nil {
-		return object.Info{}, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.Info{}, object.ErrClosed
-	}
-	e, there := s.catalog.Find(name, version)
-	if !there {
-		return object.Info{}, fmt.Errorf("%q: %w", name, object.ErrNotFound)
-	}
-	if e.Deleted {
-		return e.Info(name), fmt.Errorf("%q: %w", name, object.ErrNotFound)
-	}
-	return e.Info(name), nil
-}
-
-// Stat implements object.Store.
-func (s *Store) Stat(_ context.Context, name string) (object.Info, error) {
-	return s.find(name, object.Version{})
-}
-
-// History implements object.Store.
-func (s *Store) History(_ context.Context, name string) ([]object.Info, error) {
-	if err := object.CheckName(name); err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, object.ErrClosed
-	}
-	return s.catalog.History(name), nil
-}
-
-// List implements object.Store.
-func (s *Store) List(_ context.Context, o object.List) (object.Page, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.Page{}, object.ErrClosed
-	}
-	return s.catalog.List(o), nil
-}
-
 // Forget implements object.Store.
 func (s *Store) Forget(ctx context.Context, before object.Version) (int, error) {
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return 0, err
 	}
-	defer s.running.Done()
-	s.mu.Lock() // a clone marks the original
-	found := s.catalog.Clone().Forgettable(before)
-	s.mu.Unlock()
-	forgotten := 0
-	for _, named := range found {
-		if err := ctx.Err(); err != nil {
-			return forgotten, fmt.Errorf("forget deletes: %w", err)
-		}
-		done, err := s.forget(named.Name, before)
-		if err != nil {
-			return forgotten, fmt.Errorf("forget the delete of %q: %w", named.Name, err)
-		}
-		if done {
-			forgotten++
-		}
-	}
-	return forgotten, nil
-}
-
-func (s *Store) forget(name string, before object.Version) (bool, error) {
-	lock := s.nameLock(name)
-	lock.Lock()
-	defer lock.Unlock()
-	s.mu.RLock()
-	versions := s.catalog.Versions(name)
-	s.mu.RUnlock()
-	if len(versions) == 0 || !versions[0].Deleted || versions[0].Version.Compare(before) >= 0 {
-		return false, nil
-	}
-	return true, s.remove(name, versions)
+	defer s.life.Done()
+	return backend.Forget(ctx, s.catalog.Deleted(before), s.drop)
 }
 
 // Drop implements object.Store.
-func (s *Store) Drop(_ context.Context, name string, v object.Version) error {
+func (s *Store) Drop(ctx context.Context, name string, v object.Version) error {
 	if err := object.CheckName(name); err != nil {
 		return err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return err
 	}
-	defer s.running.Done()
-	lock := s.nameLock(name)
-	lock.Lock()
-	defer lock.Unlock()
-	s.mu.RLock()
-	versions, err := s.catalog.Droppable(name, v)
-	s.mu.RUnlock()
-	if err == nil && len(versions) > 0 {
-		if err = s.remove(name, versions); err == nil {
-			err = s.settle(s.path(name, versions[0].Version))
-		}
+	defer s.life.Done()
+	known, err := s.drop(ctx, name, v)
+	if err == nil && known {
+		err = s.settle(s.path(name, v))
 	}
 	if err != nil {
 		return fmt.Errorf("drop %q: %w", name, err)
@@ -340,52 +235,40 @@ func (s *Store) Drop(_ context.Context, name string, v object.Version) error {
 	return nil
 }
 
-// remove drops all versions of a name, whose lock is held, older ones first: a crash between must not leave them
-// without the newest, which may be the mark of their delete.
-func (s *Store) remove(name string, versions []catalog.Entry[struct{}]) error {
-	s.mu.Lock()
+// drop is a backend.Drop. A crash may bring the newest version back.
+func (s *Store) drop(_ context.Context, name string, upTo object.Version) (known bool, err error) {
+	defer s.names.Lock(name)()
+	versions := s.catalog.Versions(name)
+	if err := versions.CheckDrop(name, upTo); err != nil || len(versions) == 0 {
+		return false, err
+	}
 	s.catalog.Remove(name)
-	s.mu.Unlock()
+	return true, s.remove(name, versions)
+}
+
+// remove removes the files of all versions of a name, older ones first: a crash between must not leave them
+// without the newest, which may be the mark of their delete.
+func (s *Store) remove(name string, versions catalog.Versions[struct{}]) error {
 	for i := len(versions) - 1; i >= 0; i-- {
 		folder, path := s.path(name, versions[i].Version)
 		var err error
 		if i == 0 { // also for versions that were displaced
-			err = syncDir(s.fs, folder)
+			err = backend.SyncFolder(s.fs, folder)
 		}
 		if err == nil {
 			err = s.fs.Remove(path)
 		}
 		if err != nil {
-			return s.stop(err)
+			return s.life.Stop(err)
 		}
 	}
 	return nil
 }
 
-// stop is the end of all writing: after a failed sync or removal nobody knows which versions the next start will find.
-func (s *Store) stop(cause error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped == nil {
-		s.stopped = fmt.Errorf("%w: %w", object.ErrStopped, cause)
-		s.config.Logger.Error("objects take no more writes", "dir", s.config.Dir, "error", cause)
-	}
-	return s.stopped
-}
-
-func (s *Store) nameLock(name string) *sync.Mutex {
-	return &s.naming[maphash.String(s.seed, name)%nameLocks]
-}
-
 // Close implements object.Store.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return object.ErrClosed
+	if err := s.life.Close(); err != nil {
+		return err
 	}
-	s.closed = true
-	s.mu.Unlock()
-	s.running.Wait()
 	return errors.Join(s.flusher.stop(), s.lock.Close())
 }

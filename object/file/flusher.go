@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"time"
 
 	"carillon/object/backend"
 
@@ -20,34 +19,16 @@ type flusher struct {
 	stopAll func(cause error) error // called after a failed sync
 	enabled bool
 	quit    chan struct{}
-	done    chan struct{}
+	running sync.WaitGroup
 
 	mu    sync.Mutex
 	paths map[string]string // file to folder
 }
 
 func (f *flusher) start(fs vfs.FS, policy backend.Sync, stopAll func(error) error) {
-	interval, enabled := policy.Interval()
-	f.fs, f.stopAll, f.enabled = fs, stopAll, enabled
-	if !enabled {
-		return
-	}
-	f.quit, f.done, f.paths = make(chan struct{}), make(chan struct{}), map[string]string{}
-	go f.run(interval)
-}
-
-func (f *flusher) run(interval time.Duration) {
-	defer close(f.done)
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-f.quit:
-			return
-		case <-ticker.C:
-			_ = f.flush() // a failure stops the store
-		}
-	}
+	_, enabled := policy.Interval()
+	f.fs, f.stopAll, f.enabled, f.quit, f.paths = fs, stopAll, enabled, make(chan struct{}), map[string]string{}
+	f.running.Go(func() { policy.Run(f.quit, func() { _ = f.flush() }) }) // a failure stops the store
 }
 
 func (f *flusher) dirty(folder, path string) {
@@ -76,11 +57,8 @@ func (f *flusher) flush() error {
 }
 
 func (f *flusher) stop() error {
-	if !f.enabled {
-		return nil
-	}
 	close(f.quit)
-	<-f.done
+	f.running.Wait()
 	return f.flush()
 }
 
@@ -88,7 +66,7 @@ func (f *flusher) stop() error {
 func syncFile(fs vfs.FS, folder, path string) error {
 	file, err := fs.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return syncDir(fs, folder)
+		return backend.SyncFolder(fs, folder)
 	}
 	if err != nil {
 		return err
@@ -96,13 +74,5 @@ func syncFile(fs vfs.FS, folder, path string) error {
 	if err := errors.Join(file.SyncData(), file.Close()); err != nil {
 		return err
 	}
-	return syncDir(fs, folder)
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return backend.SyncFolder(fs, folder)
 }

@@ -15,10 +15,18 @@ import (
 )
 
 const (
-	folders       = 256
 	temporaryName = "tmp"
 	loaders       = 8 // goroutines that read headers at the start
 )
+
+// folders are that of the files that are being written, and those by the first byte of the name's hash.
+func folders() []string {
+	names := []string{temporaryName}
+	for i := range 256 {
+		names = append(names, hex.EncodeToString([]byte{byte(i)}))
+	}
+	return names
+}
 
 // path is the file of a version: the hash of the name, and the version.
 func (s *Store) path(name string, version object.Version) (folder, path string) {
@@ -31,47 +39,22 @@ func (s *Store) temporary() string {
 	return s.fs.PathJoin(s.config.Dir, temporaryName, fmt.Sprintf("%016x", s.next.Add(1)))
 }
 
-// prepare makes the folders, locks them, and removes what a crash left half written.
-func (s *Store) prepare() (err error) {
-	fs, dir := s.fs, s.config.Dir
-	if err := fs.MkdirAll(fs.PathJoin(dir, temporaryName), 0o750); err != nil {
-		return err
-	}
-	if s.lock, err = fs.Lock(fs.PathJoin(dir, "LOCK")); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.lock.Close())
-		}
-	}()
-	for i := range folders {
-		if err := fs.MkdirAll(fs.PathJoin(dir, hex.EncodeToString([]byte{byte(i)})), 0o750); err != nil {
-			return err
-		}
-	}
-	torn, err := fs.List(fs.PathJoin(dir, temporaryName))
+// load removes what a crash has left half written, and reads the header of every other file.
+func (s *Store) load() error {
+	torn := s.fs.PathJoin(s.config.Dir, temporaryName)
+	names, err := s.fs.List(torn)
 	if err != nil {
 		return err
 	}
-	for _, name := range torn {
-		if err := fs.Remove(fs.PathJoin(dir, temporaryName, name)); err != nil {
+	for _, name := range names {
+		if err := s.fs.Remove(s.fs.PathJoin(torn, name)); err != nil {
 			return err
 		}
 	}
-	if err := syncDir(fs, dir); err != nil {
-		return err
-	}
-	return syncDir(fs, fs.PathDir(dir))
-}
-
-// load reads the header of every file.
-func (s *Store) load() error {
 	var group errgroup.Group
 	group.SetLimit(loaders)
-	for i := range folders {
-		folder := s.fs.PathJoin(s.config.Dir, hex.EncodeToString([]byte{byte(i)}))
-		group.Go(func() error { return s.loadFolder(folder) })
+	for _, folder := range folders()[1:] {
+		group.Go(func() error { return s.loadFolder(s.fs.PathJoin(s.config.Dir, folder)) })
 	}
 	return group.Wait()
 }
@@ -93,7 +76,8 @@ func (s *Store) loadFolder(folder string) error {
 		case errors.Is(err, os.ErrNotExist): // removed as displaced by a version read before it
 			continue
 		case errors.Is(err, object.ErrDamaged):
-			s.passOver(err)
+			s.config.Logger.Warn("pass over a file", "error", err)
+			s.damaged.Add(1)
 			continue
 		case err != nil:
 			return err
@@ -105,19 +89,9 @@ func (s *Store) loadFolder(folder string) error {
 	return nil
 }
 
-func (s *Store) passOver(err error) {
-	s.config.Logger.Warn("pass over a file", "error", err)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.damaged++
-}
-
 // loaded takes a file into the catalogue, and removes what it displaces.
 func (s *Store) loaded(info object.Info) error {
-	s.mu.Lock()
-	displaced := s.catalog.Add(info.Name, catalog.Entry[struct{}]{Version: info.Version, Size: info.Size, Sum: info.Sum, Deleted: info.Deleted})
-	s.mu.Unlock()
-	for _, e := range displaced {
+	for _, e := range s.catalog.Add(info.Name, catalog.EntryOf(info, struct{}{})) {
 		_, path := s.path(info.Name, e.Version)
 		if err := s.fs.Remove(path); err != nil {
 			return fmt.Errorf("remove version %s of %q: %w", e.Version, strings.ToValidUTF8(info.Name, "?"), err)

@@ -22,7 +22,10 @@ import (
 // Cluster is how many objects are written to three nodes in a turn.
 type Cluster struct{ Turns, Objects int }
 
-const formWithin = 30 * time.Second // a cluster of NATS servers
+const (
+	formWithin = 30 * time.Second // a cluster of NATS servers
+	askEvery   = 50 * time.Millisecond
+)
 
 // ours is three nodes of this build, and a client that writes to two of them before it goes on.
 type ours struct {
@@ -35,7 +38,7 @@ func nodeNames() []string { return []string{"a", "b", "c"} }
 
 // startOurs starts nodes of the names given.
 func (r *run) startOurs(ctx context.Context, dir, sync string, names ...string) (o *ours, err error) {
-	addresses, err := freeAddresses(len(names))
+	addresses, err := peer.FreeAddresses(peer.Loopback, len(names))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +100,7 @@ type theirs struct {
 
 func (r *run) startTheirs(ctx context.Context, dir string) (t *theirs, err error) {
 	names := nodeNames()
-	addresses, err := freeAddresses(2 * len(names))
+	addresses, err := peer.FreeAddresses(peer.Loopback, 2*len(names))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +135,7 @@ func (t *theirs) connect(ctx context.Context, address string) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, formWithin)
 	defer cancel()
-	tick := time.NewTicker(10 * askEvery)
+	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
 	for { // until the servers have found each other
 		ask, cancel := context.WithTimeout(ctx, time.Second)
@@ -204,8 +207,8 @@ func (r *run) cluster(ctx context.Context) (figures []figure.Figure, err error) 
 func putAll(ctx context.Context, put func(context.Context, string, []byte) error, content []byte, first, n int) (float64, error) {
 	begun := time.Now()
 	err := each(writers, n, func() func(int) error {
+		own := bytes.Clone(content) // both have read it when they return
 		return func(i int) error {
-			own := bytes.Clone(content) // a copy may be on its way to the third node after the answer
 			label(own, first+i)
 			return put(ctx, nameOf(first+i), own)
 		}

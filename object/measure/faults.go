@@ -78,17 +78,17 @@ func (r *run) inject(ctx context.Context, nodes cluster) error {
 		}
 		p := nodes[random.IntN(len(nodes))]
 		if random.IntN(3) > 0 {
-			p.kill()
+			p.Kill()
 			if err := p.start(ctx); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := p.signal(syscall.SIGSTOP); err != nil {
+		if err := p.Signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
 		err := pause(ctx, stopFor)
-		if err = errors.Join(err, p.signal(syscall.SIGCONT)); err != nil {
+		if err = errors.Join(err, p.Signal(syscall.SIGCONT)); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -85,13 +84,7 @@ func (c *nodeConfig) serveObjects(ctx context.Context, logger *slog.Logger) (err
 		return err
 	}
 	handler := node.NewServer(node.Config{Local: member, Cluster: func() *replica.Coordinator { return coordinator }, Admit: member.Admit, Spool: os.TempDir(), Logger: logger})
-	web := node.NewHTTPServer(handler, logger)
-	return node.Serve(ctx, web, func() error {
-		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	}, stopWithin)
+	return handler.Serve(ctx, listener, stopWithin)
 }
 
 func newClock() *clock.Clock { return clock.New(rand.Uint64(), time.Now, 0) }

@@ -54,7 +54,7 @@ func (r *run) serve(ctx context.Context) (figures []figure.Figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer web.kill()
+	defer web.Kill()
 	contents, err := r.fill(ctx, us, files)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func startNginx(ctx context.Context, dir, files string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := freeAddresses(1)
+	addresses, err := peer.FreeAddresses(peer.Loopback, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (s *contender) turn(ctx context.Context, client *http.Client, contents map[
 		{"small", smallReader, scale.Small, func(i int) string { return smallName(i % smallNames) }},
 		{"large", largeReader, scale.Large, func(int) string { return largeName }},
 	} {
-		before, err := s.process.cpu()
+		before, err := s.process.CPU()
 		if err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func (s *contender) turn(ctx context.Context, client *http.Client, contents map[
 		if err != nil {
 			return err
 		}
-		after, err := s.process.cpu()
+		after, err := s.process.CPU()
 		if err != nil {
 			return err
 		}

@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"carillon/figure"
 	"carillon/object"
@@ -94,14 +91,6 @@ func ratios(above, below []float64) []float64 {
 		all[i] = above[i] / below[i]
 	}
 	return all
-}
-
-func syncFilesystem(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
 }
 
 func nameOf(number int) string { return fmt.Sprintf("bench/%09d", number) }

@@ -86,14 +86,5 @@ func (m *Mover) pause(ctx context.Context, began time.Time, bytes int64) error {
 	if m.Rate <= 0 {
 		return ctx.Err()
 	}
-	ahead := time.Duration(float64(bytes)/float64(m.Rate)*float64(time.Second)) - time.Since(began)
-	if ahead <= 0 {
-		return ctx.Err()
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(ahead):
-		return nil
-	}
+	return pause(ctx, time.Duration(float64(bytes)/float64(m.Rate)*float64(time.Second))-time.Since(began))
 }

@@ -42,32 +42,47 @@ func Open(ctx context.Context, connection *nats.Conn, replicas int, logger *slog
 		return nil, fmt.Errorf("opening the cluster's state: %w", err)
 	}
 	r := &Registry{logger: logger}
-	for _, b := range []struct {
-		config jetstream.KeyValueConfig
-		into   *jetstream.KeyValue
-	}{
-		{jetstream.KeyValueConfig{Bucket: aliveBucket, TTL: aliveFor, Storage: jetstream.MemoryStorage, Replicas: replicas}, &r.alive},
-		{jetstream.KeyValueConfig{Bucket: stateBucket, History: maxHistory, Storage: jetstream.FileStorage, Replicas: replicas}, &r.state},
-	} {
-		for {
-			attempt, cancel := context.WithTimeout(ctx, attemptFor)
-			kv, err := js.KeyValue(attempt, b.config.Bucket)
-			if errors.Is(err, jetstream.ErrBucketNotFound) {
-				kv, err = js.CreateKeyValue(attempt, b.config)
-			}
-			cancel()
-			if err == nil {
-				*b.into = kv
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return nil, fmt.Errorf("opening the cluster's state: %w: %w", ctx.Err(), err)
-			case <-time.After(retryAfter):
-			}
-		}
+	r.alive, err = openBucket(ctx, js, jetstream.KeyValueConfig{Bucket: aliveBucket, TTL: aliveFor, Storage: jetstream.MemoryStorage, Replicas: replicas})
+	if err == nil {
+		r.state, err = openBucket(ctx, js, jetstream.KeyValueConfig{Bucket: stateBucket, History: maxHistory, Storage: jetstream.FileStorage, Replicas: replicas})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the cluster's state: %w", err)
 	}
 	return r, nil
+}
+
+// openBucket tries until ctx ends.
+func openBucket(ctx context.Context, js jetstream.JetStream, config jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, attemptFor)
+		bucket, err := js.KeyValue(attempt, config.Bucket)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			bucket, err = js.CreateKeyValue(attempt, config)
+		}
+		cancel()
+		if err == nil {
+			return bucket, nil
+		}
+		if ended := pause(ctx, retryAfter); ended != nil {
+			return nil, fmt.Errorf("%w: %w", ended, err)
+		}
+	}
+}
+
+// pause waits, but not longer than until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 // Register keeps a node among the living until ctx ends.
@@ -134,12 +149,8 @@ func (r *Registry) load(ctx context.Context) (State, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptFor)
 	defer cancel()
 	entry, err := r.state.Get(ctx, stateKey)
-	for errors.Is(err, nats.ErrNoResponders) && ctx.Err() == nil { // no server leads just now
-		select {
-		case <-ctx.Done():
-		case <-time.After(retryAfter):
-			entry, err = r.state.Get(ctx, stateKey)
-		}
+	for errors.Is(err, nats.ErrNoResponders) && pause(ctx, retryAfter) == nil { // no server leads just now
+		entry, err = r.state.Get(ctx, stateKey)
 	}
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return State{}, 0, nil

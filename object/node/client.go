@@ -30,6 +30,9 @@ type Client struct {
 	token string
 	http  *http.Client
 
+	dialer  batchDialer
+	batches batches
+
 	getting, putting, relaying, asking *lane
 }
 
@@ -134,15 +137,20 @@ func errorOf(name string, response *http.Response) error {
 	if err := json.NewDecoder(io.LimitReader(response.Body, maxErrorBytes)).Decode(&body); err == nil && body.Error != "" {
 		text = body.Error
 	}
+	newest, err := infoOf(name, response.Header)
+	if err != nil {
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	return errorOfKind(kindName, text, newest)
+}
+
+// errorOfKind is an error of another node, and of a conflict what is there.
+func errorOfKind(kindName, text string, newest object.Info) error {
 	for _, k := range kinds() {
 		if k.name != kindName {
 			continue
 		}
 		if k.is == object.ErrConflict {
-			newest, err := infoOf(name, response.Header)
-			if err != nil {
-				return fmt.Errorf("%s: %w", text, err)
-			}
 			return &remoteError{text, &object.ConflictError{Newest: newest}}
 		}
 		return &remoteError{text, k.is}
@@ -168,8 +176,11 @@ func (c *Client) ask(ctx context.Context, call *call, into any) (http.Header, er
 	return response.Header, errors.Join(err, response.Body.Close())
 }
 
-// Put implements replica.Node.
+// Put implements replica.Node. A small content that the node is not to pass on travels in a batch with others.
 func (c *Client) Put(ctx context.Context, name string, body io.Reader, w replica.Write) (replica.Receipt, error) {
+	if w.Size >= 0 && w.Size <= replica.MaxQueued && len(w.Forward.To) == 0 {
+		return c.putQueued(ctx, name, body, w)
+	}
 	call := newCall(http.MethodPut, name)
 	setWrite(call.header, w)
 	if w.Sum != nil {

@@ -26,6 +26,7 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 // place is a node on loopback.
 type place struct {
 	name, url, dir string
+	spool          string
 	store          *pack.Store
 	member         *replica.Member
 	peers          *Peers
@@ -97,7 +98,7 @@ func (p *place) start(t testing.TB, o options, addresses map[string]string, view
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.dir = dir
+	p.dir, p.spool = dir, t.TempDir()
 	here := make(map[string]replica.Node)
 	p.peers = NewPeers(Dial{Token: o.token, Connect: o.connect}, here)
 	if err := p.peers.Set(addresses); err != nil {
@@ -119,7 +120,7 @@ func (p *place) start(t testing.TB, o options, addresses map[string]string, view
 	}
 	p.server = NewServer(Config{
 		Local: p.member, Cluster: func() *replica.Coordinator { return p.cluster }, Admit: p.member.Admit, Token: o.token, Stall: o.stall,
-		Spool: t.TempDir(), Logger: quiet(),
+		Spool: p.spool, Logger: quiet(),
 	})
 	server := NewHTTPServer(p.server, quiet())
 	ended := make(chan error, 1)

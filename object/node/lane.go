@@ -28,10 +28,8 @@ func newLane(workers, maxWaiting int) *lane {
 
 // enter waits for a place, which leave gives back.
 func (l *lane) enter(ctx context.Context) error {
-	select {
-	case l.places <- struct{}{}:
+	if l.tryEnter() {
 		return nil
-	default:
 	}
 	if l.waiting.Add(1) > l.maxWaiting {
 		l.waiting.Add(-1)
@@ -43,6 +41,16 @@ func (l *lane) enter(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// tryEnter takes a place if there is one.
+func (l *lane) tryEnter() bool {
+	select {
+	case l.places <- struct{}{}:
+		return true
+	default:
+		return false
 	}
 }
 

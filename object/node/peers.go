@@ -53,12 +53,16 @@ func NewClient(address string, d Dial) (*Client, error) {
 	}
 	return &Client{
 		base: u.Scheme + "://" + u.Host, token: d.Token, http: &http.Client{Transport: transport},
+		dialer: newBatchDialer(u, d), batches: batches{enough: make(chan struct{}, 1)},
 		getting: newLane(gets, peerQueue), putting: newLane(puts, peerQueue), relaying: newLane(relays, peerQueue), asking: newLane(asks, peerQueue),
 	}, nil
 }
 
 // Close closes the connections that nobody uses.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.batches.close()
+}
 
 // Peers is the nodes that a coordinator or a node talks to. Its methods may be called by many
 // goroutines at once.

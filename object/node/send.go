@@ -52,6 +52,7 @@ func (q *request) send(body object.Body) error {
 			return fmt.Errorf("%q is longer than its %d bytes: %w", info.Name, info.Size, err)
 		}
 		q.verified.add(info.Name, info.Version)
+		q.plain = info.Size <= plainBytes && isPlain(q.r)
 	}
 	return nil
 }

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"carillon/object"
@@ -24,6 +26,7 @@ const (
 	readers     = 512  // requests that read here, at once
 	writers     = 256  // that write here
 	clusterings = 128  // that need other nodes
+	batchings   = 16   // that bring batches of puts, each of which may be 1 MiB
 	waiting     = 1024 // in front of each of these
 
 	// DefaultStall is how long a connection may stand still in the middle of a body, either way.
@@ -34,7 +37,7 @@ const (
 
 // Config is of a Server.
 type Config struct {
-	Local replica.Node // what this node has
+	Local Local // what this node has
 	// Cluster is all nodes; it returns nil as long as this one is in no cluster.
 	Cluster func() *replica.Coordinator
 	// Admit makes this node a part of the cluster from an epoch on; nil refuses.
@@ -47,13 +50,21 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Local is a node in this process: a replica.Member.
+type Local interface {
+	replica.Node
+	PutBatch(ctx context.Context, puts []replica.ContentPut) []replica.PutResult
+}
+
 // Server is the http.Handler of a node. It routes by itself: a ServeMux would tidy up names such as "a//b".
 type Server struct {
 	config   Config
 	token    [sha256.Size]byte
 	verified verified
+	plain    plainConns
+	buffers  sync.Pool // of *[]byte: answers of plainConns, batches
 
-	reading, writing, clustering *lane
+	reading, writing, clustering, batching *lane
 }
 
 // NewServer makes a server.
@@ -63,7 +74,9 @@ func NewServer(config Config) *Server {
 	}
 	return &Server{
 		config: config, token: sha256.Sum256([]byte(config.Token)),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
 		reading: newLane(readers, waiting), writing: newLane(writers, waiting), clustering: newLane(clusterings, waiting),
+		batching: newLane(batchings, waiting),
 	}
 }
 
@@ -77,6 +90,7 @@ type request struct {
 	query url.Values // of the address
 	local bool       // of this node alone
 	epoch uint64     // of the asker, if local
+	plain bool       // it was answered, and what follows on its connection may be for a plainConn
 }
 
 // ServeHTTP answers a request.
@@ -88,6 +102,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := q.serve(); err != nil {
 		q.fail(err)
+	}
+	if q.plain {
+		q.continuePlain()
 	}
 }
 
@@ -138,16 +155,20 @@ func (q *request) in(l *lane, do func() error) error {
 }
 
 func (q *request) authorize() error {
-	if q.config.Token == "" {
-		return nil
-	}
-	given, ok := strings.CutPrefix(q.r.Header.Get("Authorization"), "Bearer ")
-	sum := sha256.Sum256([]byte(given))
-	if !ok || subtle.ConstantTimeCompare(sum[:], q.token[:]) != 1 {
+	if given, _ := strings.CutPrefix(q.r.Header.Get("Authorization"), bearer); !q.admits(given) {
 		q.w.Header().Set("Www-Authenticate", "Bearer")
 		return ErrToken
 	}
 	return nil
+}
+
+// admits tells whether who has this token may ask.
+func (s *Server) admits(token string) bool {
+	if s.config.Token == "" {
+		return true
+	}
+	sum := sha256.Sum256([]byte(token))
+	return subtle.ConstantTimeCompare(sum[:], s.token[:]) == 1
 }
 
 // parse reads what all requests may have.
@@ -173,6 +194,8 @@ func (q *request) route() (func() error, *lane) {
 	switch method := q.r.Method; {
 	case q.name == "" && method == http.MethodGet && q.query.Has("list"):
 		return q.list, read
+	case q.name == "" && method == http.MethodPost && q.query.Has("puts") && q.local:
+		return q.puts, q.batching
 	case q.name == "" && method == http.MethodPost && q.query.Has("forget") && q.local:
 		return q.forget, write
 	case q.name == "" && method == http.MethodPost && q.query.Has("admit") && q.local:
@@ -278,9 +301,10 @@ func (b *pacedBody) Read(p []byte) (int, error) {
 }
 
 // Serve answers on a listener until ctx ends, then waits for what was begun for at most grace.
-func Serve(ctx context.Context, server *http.Server, serve func() error, grace time.Duration) error {
+func (s *Server) Serve(ctx context.Context, listener net.Listener, grace time.Duration) error {
+	web := NewHTTPServer(s, s.config.Logger)
 	failed := make(chan error, 1)
-	go func() { failed <- serve() }()
+	go func() { failed <- web.Serve(listener) }()
 	select {
 	case err := <-failed:
 		return err
@@ -288,8 +312,9 @@ func Serve(ctx context.Context, server *http.Server, serve func() error, grace t
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	if err := server.Shutdown(last); err != nil {
-		return errors.Join(err, server.Close())
+	s.plain.end()
+	if err := errors.Join(web.Shutdown(last), s.plain.wait(last)); err != nil {
+		return errors.Join(err, web.Close())
 	}
 	return nil
 }

@@ -2,7 +2,9 @@ package node
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,6 +60,37 @@ func (q *request) put() error {
 	}
 	q.done(receipt.Info, receipt.Acked)
 	return nil
+}
+
+// puts makes the puts of a batch, all at once, and answers when all are made or not.
+func (q *request) puts() error {
+	if q.r.ContentLength < 0 || q.r.ContentLength > maxBatchBytes+maxPutFrame {
+		return fmt.Errorf("%w: a batch of %d bytes, want at most %d", ErrRequest, q.r.ContentLength, maxBatchBytes+maxPutFrame)
+	}
+	buffer := q.buffers.Get().(*[]byte)
+	defer q.buffers.Put(buffer)
+	*buffer = slices.Grow((*buffer)[:0], int(q.r.ContentLength))[:q.r.ContentLength]
+	if _, err := io.ReadFull(q.r.Body, *buffer); err != nil {
+		return fmt.Errorf("%w: a batch of %d bytes: %w", ErrRequest, q.r.ContentLength, err)
+	}
+	puts, err := parsePuts(*buffer)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	var text []byte
+	for i, result := range q.config.Local.PutBatch(q.r.Context(), puts) {
+		if result.Err == nil && puts[i].Write.Repair {
+			q.verified.drop(puts[i].Name, puts[i].Write.Version)
+		}
+		text = appendAnswer(text, answerOf(result))
+	}
+	h := q.w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	q.pace.write()
+	q.pace.begun = true
+	_, err = q.w.Write(text)
+	return err
 }
 
 func (q *request) delete() error {

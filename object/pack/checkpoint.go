@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"carillon/object"
+	"carillon/object/backend"
 	"carillon/object/catalog"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,7 +20,7 @@ const (
 	frameHeaderSize      = 8
 	frameBytes           = 64 << 10 // of entries, from which a frame ends
 	entrySize            = 16 + 1 + 8 + object.SumSize + 24
-	maxFrame             = frameBytes + 3 + object.MaxName + catalog.MaxKeep*entrySize
+	maxFrame             = frameBytes + 3 + object.MaxName + backend.MaxKeep*entrySize
 )
 
 var errCheckpoint = errors.New("damaged checkpoint")
@@ -38,8 +39,8 @@ type snapshot struct {
 }
 
 func (s *Store) snapshot() snapshot {
-	s.mu.Lock() // a clone marks the original
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	snap := snapshot{catalog: s.catalog.Clone(), tail: s.tail}
 	if s.current != nil {
 		snap.from = position{s.current.header.number, s.current.end}
@@ -65,8 +66,8 @@ func (s *Store) writeCheckpoint(snap snapshot) error {
 	if err := s.fs.Rename(temporary, s.path(checkpointName)); err != nil {
 		return fmt.Errorf("write checkpoint: %w", err)
 	}
-	if err := syncDir(s.fs, s.config.Dir); err != nil {
-		return s.stop(fmt.Errorf("sync checkpoint: %w", err))
+	if err := backend.SyncFolder(s.fs, s.config.Dir); err != nil {
+		return s.life.Stop(fmt.Errorf("sync checkpoint: %w", err))
 	}
 	s.checkpoint = size
 	s.mu.Lock()
@@ -126,7 +127,7 @@ func sealFrame(frame []byte) []byte {
 	return frame
 }
 
-func appendEntries(dst []byte, name string, versions []entry) []byte {
+func appendEntries(dst []byte, name string, versions catalog.Versions[place]) []byte {
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(name)))
 	dst = append(dst, byte(len(versions)))
 	dst = append(dst, name...)
@@ -163,7 +164,7 @@ func (s *Store) readCheckpoint() (position, error) {
 	if errors.Is(err, errCheckpoint) {
 		s.config.Logger.Warn("read the whole log, the checkpoint is of no use", "dir", s.config.Dir, "error", err)
 		s.damaged++
-		s.catalog = catalog.New[place](s.config.Keep)
+		s.catalog.Clear()
 		return position{}, nil
 	}
 	s.checkpoint = size

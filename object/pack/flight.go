@@ -13,9 +13,9 @@ type queue struct {
 	ended   chan struct{} // closed when nobody pushes any more
 }
 
-func (q *queue) push(w *write) {
+func (q *queue) push(writes ...*write) {
 	q.mu.Lock()
-	q.waiting = append(q.waiting, w)
+	q.waiting = append(q.waiting, writes...)
 	q.mu.Unlock()
 	select {
 	case q.ready <- struct{}{}:
@@ -147,11 +147,9 @@ func (s *Store) syncWritten() {
 	seg := s.current // stays while anything is in flight
 	err := seg.file.SyncData()
 	<-before
-	s.mu.RLock()
-	stopped := s.stopped
-	s.mu.RUnlock()
+	stopped := s.life.Stopped()
 	if err != nil {
-		stopped = s.stop(fmt.Errorf("sync segment %d: %w", seg.header.number, err))
+		stopped = s.life.Stop(fmt.Errorf("sync segment %d: %w", seg.header.number, err))
 	}
 	for _, b := range batches {
 		if stopped == nil {

@@ -55,13 +55,12 @@ var errQuit = errors.New("the store is being closed")
 func (s *Store) round() error {
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
-	s.mu.RLock()
-	stopped := s.stopped != nil
-	due := s.tail >= max(checkpointEvery, checkpointCost*s.checkpoint)
-	s.mu.RUnlock()
-	if stopped {
+	if s.life.Stopped() != nil {
 		return nil
 	}
+	s.mu.RLock()
+	due := s.tail >= max(checkpointEvery, checkpointCost*s.checkpoint)
+	s.mu.RUnlock()
 	if due {
 		if err := s.writeCheckpoint(s.snapshot()); err != nil {
 			return err
@@ -113,7 +112,7 @@ func (s *Store) syncAll() error {
 		err = errors.Join(err, one.seg.release())
 	}
 	if err != nil {
-		return s.stop(err)
+		return s.life.Stop(err)
 	}
 	return nil
 }
@@ -123,7 +122,7 @@ func (s *Store) syncBlobs() error {
 	if s.config.Sync == backend.SyncAlways {
 		return nil
 	}
-	return syncDir(s.fs, s.path(blobsFolder))
+	return backend.SyncFolder(s.fs, s.path(blobsFolder))
 }
 
 // removeBlobs removes the blobs of dropped versions. What dropped them is made durable first.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"carillon/object/backend"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -33,7 +35,11 @@ func (s *Store) blobPath(number uint64) string {
 
 // load brings the store to where the log ends: checkpoint, then the records behind it.
 func (s *Store) load() error {
-	if err := s.prepareFolders(); err != nil {
+	var err error
+	if s.lock, err = backend.OpenFolder(s.fs, s.config.Dir, segmentsFolder, blobsFolder); err != nil {
+		return err
+	}
+	if err := s.removeSpare(); err != nil {
 		return err
 	}
 	from, err := s.readCheckpoint()
@@ -57,27 +63,6 @@ func (s *Store) load() error {
 		}
 	}
 	return s.settle()
-}
-
-// prepareFolders makes the folders and locks them.
-func (s *Store) prepareFolders() error {
-	for _, folder := range []string{segmentsFolder, blobsFolder} {
-		if err := s.fs.MkdirAll(s.path(folder), 0o750); err != nil {
-			return err
-		}
-	}
-	lock, err := s.fs.Lock(s.path("LOCK"))
-	if err != nil {
-		return err
-	}
-	s.lock = lock
-	if err := s.removeSpare(); err != nil {
-		return err
-	}
-	if err := syncDir(s.fs, s.config.Dir); err != nil {
-		return err
-	}
-	return syncDir(s.fs, s.fs.PathDir(s.config.Dir))
 }
 
 // numbers lists the files of a folder by the number that is their name.
@@ -168,12 +153,4 @@ func (s *Store) settle() error {
 		}
 	}
 	return nil
-}
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

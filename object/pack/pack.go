@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -31,7 +32,7 @@ import (
 // Config is of a Store.
 type Config struct {
 	Dir          string
-	Keep         int // versions of a name; 0 means 1, at most catalog.MaxKeep
+	Keep         int // versions of a name; 0 means 1, at most backend.MaxKeep
 	Sync         backend.Sync
 	SegmentBytes int64  // after which a segment is full; 0 means 64 MiB
 	CompactRate  int64  // bytes a second that compaction moves, unless space is short; 0 means 32 MiB
@@ -57,25 +58,25 @@ type entry = catalog.Entry[place]
 // Store is the backend. A goroutine, the writer, appends; if the policy is always, syncers make that durable; another goroutine, the
 // keeper, compacts, checkpoints, prepares the next segment and, if the policy is an interval, syncs.
 type Store struct {
+	catalog.Reader[place] // Stat, History and List
+
 	config  Config
 	fs      vfs.FS
 	lock    io.Closer
 	intake  *semaphore.Weighted // of bytes that bodies being put take in memory
-	bodies  sync.Pool           // of *[]byte, for these
+	bodies  sync.Pool           // of *[]byte, for these and for contents being read
 	queue   queue
 	blobs   atomic.Uint64 // number of the last one
 	flights *flights
 	spare   spare
+	life    backend.Life
+	damaged int // records and segments that could not be read at the start
 
 	mu       sync.RWMutex
-	catalog  *catalog.Catalog[place]
+	catalog  *catalog.Catalog[place] // changed only under mu, so that it agrees with the segments
 	segments map[uint64]*segment
 	current  *segment // the one that is appended to; nil until there is something to append. The writer changes it while nothing is in flight
-	closed   bool
-	stopped  error // after a failed sync; then nothing is written any more
-	damaged  int   // records and segments that could not be read at the start
 	garbage  []uint64
-	running  sync.WaitGroup
 
 	wake       chan struct{} // has one element when there is work for the keeper
 	quit       chan struct{} // closed for the keeper to end, which the writer outlives
@@ -96,8 +97,9 @@ var _ object.Store = (*Store)(nil)
 
 // Open reads what is in a folder, and makes it if there is none.
 func Open(config Config) (*Store, error) {
-	if config.Keep == 0 {
-		config.Keep = 1
+	keep, err := backend.Keep(config.Keep)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", config.Dir, err)
 	}
 	if config.SegmentBytes == 0 {
 		config.SegmentBytes = 64 << 20
@@ -105,14 +107,15 @@ func Open(config Config) (*Store, error) {
 	if config.CompactRate == 0 {
 		config.CompactRate = 32 << 20
 	}
-	if config.Keep < 1 || config.Keep > catalog.MaxKeep || config.SegmentBytes < segmentHeaderSize || config.SegmentBytes > math.MaxInt64/4 || config.CompactRate < 0 {
-		return nil, fmt.Errorf("open %s: keep %d versions (want 1 to %d), segments of %d bytes, compaction of %d bytes a second", config.Dir, config.Keep, catalog.MaxKeep, config.SegmentBytes, config.CompactRate)
+	if config.SegmentBytes < segmentHeaderSize || config.SegmentBytes > math.MaxInt64/4 || config.CompactRate < 0 {
+		return nil, fmt.Errorf("open %s: segments of %d bytes, compaction of %d bytes a second", config.Dir, config.SegmentBytes, config.CompactRate)
 	}
 	s := &Store{
 		config:   config,
 		fs:       config.FS,
 		intake:   semaphore.NewWeighted(maxIntakeBytes),
-		catalog:  catalog.New[place](config.Keep),
+		life:     backend.Life{Logger: config.Logger.With("dir", config.Dir)},
+		catalog:  catalog.New[place](keep),
 		segments: map[uint64]*segment{},
 		wake:     make(chan struct{}, 1),
 		quit:     make(chan struct{}),
@@ -126,6 +129,7 @@ func Open(config Config) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), s.release())
 	}
+	s.Reader = catalog.NewReader(&s.life, s.catalog)
 	s.writer.Go(s.write)
 	if config.Sync == backend.SyncAlways {
 		for range maxSyncs {
@@ -137,30 +141,16 @@ func Open(config Config) (*Store, error) {
 	return s, nil
 }
 
-// begin keeps Close waiting until the caller is done.
-func (s *Store) begin() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.ErrClosed
-	}
-	if s.stopped != nil {
-		return s.stopped
-	}
-	s.running.Add(1)
-	return nil
-}
-
 // Put implements object.Store.
 func (s *Store) Put(ctx context.Context, name string, body io.Reader, o object.Put) (object.Info, error) {
 	in, err := backend.NewIntake(ctx, name, body, o)
 	if err != nil {
 		return object.Info{}, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return object.Info{}, fmt.Errorf("put %q: %w", name, err)
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	weight := int64(maxInline)
 	if o.Size >= 0 {
 		weight = min(weight, o.Size)
@@ -197,7 +187,7 @@ func (s *Store) putBlob(name string, in *backend.Intake) (object.Info, uint64, e
 	number := s.blobs.Add(1)
 	info, err := blob.Write(s.fs, s.blobPath(number), name, in, s.config.Sync != backend.SyncNone)
 	if err == nil && s.config.Sync == backend.SyncAlways {
-		err = syncDir(s.fs, s.path(blobsFolder))
+		err = backend.SyncFolder(s.fs, s.path(blobsFolder))
 	}
 	return info, number, err
 }
@@ -207,10 +197,10 @@ func (s *Store) Delete(_ context.Context, name string, o object.Delete) (object.
 	if err := backend.CheckWrite(name, o.Version); err != nil {
 		return object.Info{}, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return object.Info{}, fmt.Errorf("delete %q: %w", name, err)
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	return s.submit(&write{info: object.Info{Name: name, Version: o.Version, Deleted: true}, condition: o.If})
 }
 
@@ -219,10 +209,10 @@ func (s *Store) Drop(_ context.Context, name string, v object.Version) error {
 	if err := object.CheckName(name); err != nil {
 		return err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return fmt.Errorf("drop %q: %w", name, err)
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	_, err := s.submit(&write{info: object.Info{Name: name, Version: v}, drop: true})
 	return err
 }
@@ -243,19 +233,23 @@ func (s *Store) submit(w *write) (object.Info, error) {
 
 // Get implements object.Store.
 func (s *Store) Get(_ context.Context, name string, o object.Get) (object.Body, error) {
+	if err := s.life.Begin(); err != nil {
+		return nil, err
+	}
+	defer s.life.Done()
 	for {
 		e, seg, err := s.find(name, o.Version)
 		if err != nil {
 			return nil, err
 		}
 		info := e.Info(name)
-		if e.Where.blob == 0 {
+		if seg != nil {
 			return s.read(seg, info, e.Where, o)
 		}
 		body, err := blob.Open(s.fs, s.blobPath(e.Where.blob), info, o)
 		if errors.Is(err, object.ErrDamaged) {
 			// Its file is missing, too, if a newer version has displaced it meanwhile.
-			if now, _, gone := s.find(name, info.Version); gone != nil || now.Where.blob != e.Where.blob {
+			if now, gone := s.catalog.Find(name, e.Version); gone != nil || now.Where.blob != e.Where.blob {
 				continue
 			}
 		}
@@ -265,20 +259,11 @@ func (s *Store) Get(_ context.Context, name string, o object.Get) (object.Body, 
 
 // find returns a version that has a content; if that is in a segment, with a reference to the segment.
 func (s *Store) find(name string, version object.Version) (entry, *segment, error) {
-	if err := object.CheckName(name); err != nil {
-		return entry{}, nil, err
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.closed {
-		return entry{}, nil, object.ErrClosed
-	}
-	e, there := s.catalog.Find(name, version)
-	if !there || e.Deleted {
-		return e, nil, fmt.Errorf("%q: %w", name, object.ErrNotFound)
-	}
-	if e.Where.blob != 0 {
-		return e, nil, nil
+	e, err := s.catalog.Find(name, version)
+	if err != nil || e.Where.blob != 0 {
+		return e, nil, err
 	}
 	seg := s.segments[e.Where.segment]
 	if seg == nil {
@@ -295,69 +280,31 @@ func (s *Store) read(seg *segment, info object.Info, at place, o object.Get) (ob
 	if err != nil {
 		return nil, err
 	}
-	content, err := seg.content(info, at)
-	if err != nil {
+	buffer := s.body()
+	*buffer = slices.Grow((*buffer)[:0], int(info.Size))[:info.Size]
+	if err := seg.read(*buffer, info, at); err != nil {
+		s.bodies.Put(buffer)
 		return nil, err
 	}
-	return backend.NewMemoryBody(info, content, offset, length)
-}
-
-// Stat implements object.Store.
-func (s *Store) Stat(_ context.Context, name string) (object.Info, error) {
-	if err := object.CheckName(name); err != nil {
-		return object.Info{}, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.Info{}, object.ErrClosed
-	}
-	info := s.catalog.Newest(name)
-	if info.Version.IsZero() || info.Deleted {
-		return info, fmt.Errorf("%q: %w", name, object.ErrNotFound)
-	}
-	return info, nil
-}
-
-// History implements object.Store.
-func (s *Store) History(_ context.Context, name string) ([]object.Info, error) {
-	if err := object.CheckName(name); err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, object.ErrClosed
-	}
-	return s.catalog.History(name), nil
-}
-
-// List implements object.Store.
-func (s *Store) List(_ context.Context, o object.List) (object.Page, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.Page{}, object.ErrClosed
-	}
-	return s.catalog.List(o), nil
+	return backend.NewLentBody(info, *buffer, offset, length, func() { s.bodies.Put(buffer) })
 }
 
 // Forget implements object.Store. It begins with a checkpoint that has forgotten already, because the log
 // still has what was deleted, and nothing else will say any more that it was.
 func (s *Store) Forget(_ context.Context, before object.Version) (int, error) {
-	if err := s.begin(); err != nil {
+	if err := s.life.BeginWrite(); err != nil {
 		return 0, fmt.Errorf("forget deletes: %w", err)
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	s.keeping.Lock()
 	defer s.keeping.Unlock()
 	snap := s.snapshot()
-	found := snap.catalog.Forgettable(before)
-	if len(found) == 0 {
+	marks := snap.catalog.Deleted(before)
+	if len(marks) == 0 {
 		return 0, nil
 	}
-	for _, named := range found {
-		snap.catalog.Remove(named.Name)
+	for _, mark := range marks {
+		snap.catalog.Remove(mark.Name)
 	}
 	if err := s.writeCheckpoint(snap); err != nil {
 		return 0, fmt.Errorf("forget deletes: %w", err)
@@ -365,10 +312,10 @@ func (s *Store) Forget(_ context.Context, before object.Version) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	forgotten := 0
-	for _, named := range found {
+	for _, mark := range marks {
 		// What was written since is behind the checkpoint, and stands.
-		if versions := s.catalog.Versions(named.Name); versions[0].Version == named.Entries[0].Version {
-			s.forget(named.Name, versions)
+		if versions := s.catalog.Versions(mark.Name); len(versions) > 0 && versions[0].Version == mark.Version {
+			s.forget(mark.Name, versions)
 			forgotten++
 		}
 	}
@@ -377,23 +324,19 @@ func (s *Store) Forget(_ context.Context, before object.Version) (int, error) {
 
 // Close implements object.Store. What was written is synced, whatever the policy.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return object.ErrClosed
+	if err := s.life.Close(); err != nil {
+		return err
 	}
-	s.closed = true
-	s.mu.Unlock()
-	s.running.Wait()
 	close(s.quit)
 	s.keeper.Wait()
 	close(s.queue.ended)
 	s.writer.Wait()
 	err := s.removeSpare()
-	if s.stopped == nil && s.current != nil {
+	stopped := s.life.Stopped() != nil
+	if !stopped && s.current != nil {
 		err = errors.Join(err, s.current.truncate())
 	}
-	if s.stopped == nil && s.tail > 0 {
+	if !stopped && s.tail > 0 {
 		err = errors.Join(err, s.writeCheckpoint(s.snapshot()))
 	}
 	return errors.Join(err, s.release())
@@ -408,17 +351,6 @@ func (s *Store) release() (err error) {
 		err = errors.Join(err, s.lock.Close())
 	}
 	return err
-}
-
-// stop is the end of all writing: after a failed sync nobody knows what is on disk.
-func (s *Store) stop(cause error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped == nil {
-		s.stopped = fmt.Errorf("%w: %w", object.ErrStopped, cause)
-		s.config.Logger.Error("objects take no more writes", "dir", s.config.Dir, "error", cause)
-	}
-	return s.stopped
 }
 
 // Stats is what a Store holds.
@@ -436,7 +368,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	stats := Stats{Names: s.catalog.Len(), Segments: len(s.segments), Damaged: s.damaged, Stopped: s.stopped, IndexStale: s.tail}
+	stats := Stats{Names: s.catalog.Len(), Segments: len(s.segments), Damaged: s.damaged, Stopped: s.life.Stopped(), IndexStale: s.tail}
 	for _, seg := range s.segments {
 		stats.DiskBytes += seg.end
 		stats.LiveBytes += seg.live

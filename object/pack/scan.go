@@ -7,6 +7,7 @@ import (
 
 	"carillon/object"
 	"carillon/object/blob"
+	"carillon/object/catalog"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -127,13 +128,12 @@ func (s *Store) replay(seg *segment, from int64) error {
 		s.tail += r.size()
 		if r.drop {
 			seg.drops = true
-			if versions, err := s.catalog.Droppable(r.info.Name, r.info.Version); err == nil && len(versions) > 0 {
+			if s.catalog.Versions(r.info.Name).CheckDrop(r.info.Name, r.info.Version) == nil {
 				s.catalog.Remove(r.info.Name)
 			}
 			continue
 		}
-		s.catalog.Add(r.info.Name, entry{Version: r.info.Version, Size: r.info.Size, Sum: r.info.Sum, Deleted: r.info.Deleted,
-			Where: place{segment: seg.header.number, offset: r.offset, blob: r.blob}})
+		s.catalog.Add(r.info.Name, catalog.EntryOf(r.info, place{segment: seg.header.number, offset: r.offset, blob: r.blob}))
 	}
 	seg.synced = seg.end
 	if err := seg.truncate(); err != nil {

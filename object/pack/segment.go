@@ -45,15 +45,24 @@ func (seg *segment) release() error {
 // content reads a content, unchecked.
 func (seg *segment) content(info object.Info, at place) ([]byte, error) {
 	content := make([]byte, info.Size)
-	if len(content) == 0 {
-		return content, nil
-	}
-	r := record{info: info, offset: at.offset}
-	if n, err := seg.file.ReadAt(content, r.contentAt()); n < len(content) {
-		if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, backend.Damaged(info, fmt.Sprintf("segment %d is too short", at.segment))
-		}
-		return nil, fmt.Errorf("read %q in segment %d: %w", info.Name, at.segment, err)
+	if err := seg.read(content, info, at); err != nil {
+		return nil, err
 	}
 	return content, nil
+}
+
+// read is content, into memory of its size.
+func (seg *segment) read(content []byte, info object.Info, at place) error {
+	if len(content) == 0 {
+		return nil
+	}
+	r := record{info: info, offset: at.offset}
+	n, err := seg.file.ReadAt(content, r.contentAt())
+	switch {
+	case n == len(content):
+		return nil
+	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		return backend.Damaged(info, fmt.Sprintf("segment %d is too short", at.segment))
+	}
+	return fmt.Errorf("read %q in segment %d: %w", info.Name, at.segment, err)
 }

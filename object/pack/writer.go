@@ -8,6 +8,7 @@ import (
 
 	"carillon/object"
 	"carillon/object/backend"
+	"carillon/object/catalog"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -76,13 +77,10 @@ func (s *Store) commit(waiting []*write) int {
 
 // ready makes a segment to append to, if there is none or it is full.
 func (s *Store) ready() error {
-	s.mu.RLock()
-	stopped, current := s.stopped, s.current
-	s.mu.RUnlock()
-	if stopped != nil {
-		return stopped
+	if err := s.life.Stopped(); err != nil {
+		return err
 	}
-	if current != nil && s.at < s.config.SegmentBytes {
+	if s.current != nil && s.at < s.config.SegmentBytes {
 		return nil
 	}
 	s.flights.land()
@@ -125,7 +123,7 @@ func (s *Store) createSegment(path string, header segmentHeader) (vfs.File, erro
 		err = file.Sync()
 	}
 	if err == nil {
-		err = syncDir(s.fs, s.path(segmentsFolder))
+		err = backend.SyncFolder(s.fs, s.path(segmentsFolder))
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close(), s.fs.Remove(path))
@@ -165,10 +163,10 @@ func (s *Store) gather(waiting []*write) (group []*write, taken int) {
 func (s *Store) decide(w *write) (needed bool, err error) {
 	switch {
 	case w.drop:
-		versions, err := s.catalog.Droppable(w.info.Name, w.info.Version)
-		return len(versions) > 0, err
+		versions := s.catalog.Versions(w.info.Name)
+		return len(versions) > 0, versions.CheckDrop(w.info.Name, w.info.Version)
 	case w.from != nil:
-		e, there := s.catalog.Find(w.info.Name, w.info.Version)
+		e, there := s.catalog.Versions(w.info.Name).Find(w.info.Version)
 		return there && e.Where == *w.from, nil
 	}
 	return s.catalog.Decide(w.info, w.condition, w.repair)
@@ -211,7 +209,7 @@ func (s *Store) retract(group []*write) error {
 		err = file.SyncData()
 	}
 	if err != nil {
-		return s.stop(fmt.Errorf("retract a write in segment %d: %w", s.current.header.number, err))
+		return s.life.Stop(fmt.Errorf("retract a write in segment %d: %w", s.current.header.number, err))
 	}
 	return nil
 }
@@ -253,7 +251,7 @@ func (s *Store) publish(b batch) {
 
 // add takes a record into the catalogue.
 func (s *Store) add(info object.Info, at place) {
-	e := entry{Version: info.Version, Size: info.Size, Sum: info.Sum, Deleted: info.Deleted, Where: at}
+	e := catalog.EntryOf(info, at)
 	s.account(info.Name, &e, 1)
 	for _, old := range s.catalog.Add(info.Name, e) {
 		s.account(info.Name, &old, -1)
@@ -264,7 +262,7 @@ func (s *Store) add(info object.Info, at place) {
 }
 
 // forget removes a name, with all its entries, from the catalogue.
-func (s *Store) forget(name string, entries []entry) {
+func (s *Store) forget(name string, entries catalog.Versions[place]) {
 	s.catalog.Remove(name)
 	for i := range entries {
 		s.account(name, &entries[i], -1)

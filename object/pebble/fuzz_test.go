@@ -25,7 +25,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again := appendRecord(nil, found.info, value{content: content, upload: found.upload}); !bytes.Equal(again, b) {
+		if again := appendRecord(nil, found.Info(name), value{content: content, upload: found.Where}); !bytes.Equal(again, b) {
 			t.Fatalf("%+v encodes differently", found)
 		}
 	})

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 
+	"carillon/object/backend"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -18,18 +20,10 @@ func (fs ordered) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	if err != nil || !strings.HasPrefix(fs.PathBase(name), "MANIFEST-") {
 		return f, err
 	}
-	if err := fs.syncFolder(fs.PathDir(name)); err != nil {
+	if err := backend.SyncFolder(fs.FS, fs.PathDir(name)); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-func (fs ordered) syncFolder(name string) error {
-	folder, err := fs.OpenDir(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // Unwrap implements vfs.FS.

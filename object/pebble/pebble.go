@@ -9,15 +9,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"carillon/object"
 	"carillon/object/backend"
+	"carillon/object/catalog"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,16 +26,13 @@ import (
 // Config is of a Store.
 type Config struct {
 	Dir    string
-	Keep   int // versions of a name; 0 means 1, at most MaxKeep
+	Keep   int // versions of a name; 0 means 1, at most backend.MaxKeep
 	Sync   backend.Sync
 	FS     vfs.FS // nil for the operating system's
 	Logger *slog.Logger
 }
 
 const (
-	MaxKeep = 64 // bounds Config.Keep
-
-	nameLocks  = 64       // writes of names in different ones of these go on side by side
 	inlineSize = 64 << 10 // contents up to it are in the record
 	chunkSize  = 256 << 10
 	formatFrom = pebble.FormatTableFormatV6
@@ -44,27 +41,22 @@ const (
 // Store is the backend.
 type Store struct {
 	config Config
+	keep   int
 	db     *pebble.DB
-	naming [nameLocks]sync.Mutex // held while what is there of a name changes
-	seed   maphash.Seed
-	upload atomic.Uint64 // number of the last content in chunks
-
-	mu      sync.RWMutex
-	closed  bool
-	running sync.WaitGroup // calls, and bodies that are open
-	quit    chan struct{}
-	syncer  sync.WaitGroup
+	life   backend.Life   // also of bodies that are open
+	names  *backend.Names // held while what is there of a name changes
+	upload atomic.Uint64  // number of the last content in chunks
+	quit   chan struct{}
+	syncer sync.WaitGroup
 }
 
 var _ object.Store = (*Store)(nil)
 
 // Open opens the database in a folder, and makes it if there is none.
 func Open(config Config) (*Store, error) {
-	if config.Keep == 0 {
-		config.Keep = 1
-	}
-	if config.Keep < 1 || config.Keep > MaxKeep {
-		return nil, fmt.Errorf("open %s: keep %d versions: want 1 to %d", config.Dir, config.Keep, MaxKeep)
+	keep, err := backend.Keep(config.Keep)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", config.Dir, err)
 	}
 	if config.FS == nil {
 		config.FS = vfs.Default
@@ -74,13 +66,11 @@ func Open(config Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", config.Dir, err)
 	}
-	s := &Store{config: config, db: db, seed: maphash.MakeSeed(), quit: make(chan struct{})}
+	s := &Store{config: config, keep: keep, db: db, names: backend.NewNames(), quit: make(chan struct{})}
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), db.Close())
 	}
-	if interval, enabled := config.Sync.Interval(); enabled {
-		s.syncer.Go(func() { s.syncEvery(interval) })
-	}
+	s.syncer.Go(func() { config.Sync.Run(s.quit, s.sync) })
 	return s, nil
 }
 
@@ -93,18 +83,9 @@ func (l logger) Errorf(format string, args ...any) { l.Error(fmt.Sprintf(format,
 // Fatalf must not return: the database calls it when it cannot go on.
 func (l logger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
-func (s *Store) syncEvery(interval time.Duration) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-s.quit:
-			return
-		case <-ticker.C:
-			if err := s.db.LogData(nil, pebble.Sync); err != nil {
-				s.config.Logger.Error("sync objects", "dir", s.config.Dir, "error", err)
-			}
-		}
+func (s *Store) sync() {
+	if err := s.db.LogData(nil, pebble.Sync); err != nil {
+		s.config.Logger.Error("sync objects", "dir", s.config.Dir, "error", err)
 	}
 }
 
@@ -149,27 +130,16 @@ func (s *Store) writeOptions() *pebble.WriteOptions {
 	return pebble.NoSync
 }
 
-// begin keeps Close waiting until the caller is done.
-func (s *Store) begin() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return object.ErrClosed
-	}
-	s.running.Add(1)
-	return nil
-}
-
 // Put implements object.Store.
 func (s *Store) Put(ctx context.Context, name string, body io.Reader, o object.Put) (object.Info, error) {
 	in, err := backend.NewIntake(ctx, name, body, o)
 	if err != nil {
 		return object.Info{}, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.Begin(); err != nil {
 		return object.Info{}, err
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	content, whole, err := in.Head(nil, inlineSize)
 	if err != nil {
 		return object.Info{}, err
@@ -234,10 +204,10 @@ func (s *Store) Delete(_ context.Context, name string, o object.Delete) (object.
 	if err := backend.CheckWrite(name, o.Version); err != nil {
 		return object.Info{}, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.Begin(); err != nil {
 		return object.Info{}, err
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	info := object.Info{Name: name, Version: o.Version, Deleted: true}
 	_, err := s.commit(info, value{}, o.If, false)
 	return info, err
@@ -246,177 +216,106 @@ func (s *Store) Delete(_ context.Context, name string, o object.Delete) (object.
 // commit adds a record, and removes what it displaces in the same batch. Written is false if nothing
 // was, because of an error or because the version is there or too old.
 func (s *Store) commit(info object.Info, v value, condition object.Condition, repair bool) (written bool, err error) {
-	lock := s.nameLock(info.Name)
-	lock.Lock()
-	defer lock.Unlock()
-	batch := s.db.NewBatch()
-	written, err = s.decide(batch, info, v, condition, repair)
-	if err == nil && written {
-		err = batch.Commit(s.writeOptions())
+	defer s.names.Lock(info.Name)()
+	versions, err := s.versions(info.Name)
+	if err == nil {
+		written, err = versions.Decide(s.keep, info, condition, repair)
 	}
-	if err = errors.Join(err, batch.Close()); err != nil {
+	if err == nil && written {
+		_, displaced := versions.Add(s.keep, catalog.EntryOf(info, v.upload))
+		err = s.change(func(batch *pebble.Batch) error { return replace(batch, info, v, displaced) })
+	}
+	if err != nil {
 		return false, fmt.Errorf("write %q: %w", info.Name, err)
 	}
 	return written, nil
 }
 
-// decide fills the batch with what a write changes.
-func (s *Store) decide(batch *pebble.Batch, info object.Info, v value, condition object.Condition, repair bool) (bool, error) {
-	versions, err := s.versions(info.Name)
-	if err != nil {
-		return false, err
-	}
-	newest := object.Info{}
-	if len(versions) > 0 {
-		newest = versions[0].info
-	}
-	newer, there := 0, -1
-	for i, old := range versions {
-		switch c := old.info.Version.Compare(info.Version); {
-		case c > 0:
-			newer++
-		case c == 0:
-			there = i
-		}
-	}
-	switch {
-	case there >= 0 && versions[there].info != info:
-		return false, &object.ConflictError{Newest: newest}
-	case there >= 0 && !repair:
-		return false, nil // a write that is repeated has met its condition the first time
-	case there < 0:
-		if err := condition.Check(newest); err != nil || newer >= s.config.Keep {
-			return false, err
-		}
-	}
-	return true, s.change(batch, info, v, versions, there)
-}
-
-func (s *Store) change(batch *pebble.Batch, info object.Info, v value, versions []stored, there int) error {
-	if there >= 0 {
-		if err := dropContent(batch, versions[there]); err != nil {
-			return err
-		}
-	} else if len(versions) >= s.config.Keep {
-		for _, old := range versions[s.config.Keep-1:] {
-			if err := drop(batch, old); err != nil {
-				return err
-			}
-		}
-	}
-	if v.upload != 0 {
-		if err := batch.Delete(uploadKey(v.upload), nil); err != nil {
-			return err
-		}
-	}
-	return batch.Set(recordKey(info.Name, info.Version), appendRecord(nil, info, v), nil)
-}
-
-func drop(batch *pebble.Batch, old stored) error {
-	return errors.Join(batch.Delete(recordKey(old.info.Name, old.info.Version), nil), dropContent(batch, old))
-}
-
-func dropContent(batch *pebble.Batch, old stored) error {
-	if old.upload == 0 {
-		return nil
-	}
-	return dropUpload(batch, old.upload)
-}
-
-// Forget implements object.Store.
-func (s *Store) Forget(ctx context.Context, before object.Version) (int, error) {
-	if err := s.begin(); err != nil {
-		return 0, err
-	}
-	defer s.running.Done()
-	forgotten := 0
-	for o := (object.List{Deleted: true}); ; {
-		page, err := s.list(o)
-		if err != nil {
-			return forgotten, err
-		}
-		for _, info := range page.Objects {
-			if err := ctx.Err(); err != nil {
-				return forgotten, fmt.Errorf("forget deletes: %w", err)
-			}
-			done, err := s.forget(info.Name, before)
-			if err != nil {
-				return forgotten, fmt.Errorf("forget the delete of %q: %w", info.Name, err)
-			}
-			if done {
-				forgotten++
-			}
-		}
-		if o.After = page.Next; o.After == "" {
-			return forgotten, nil
-		}
-	}
-}
-
-func (s *Store) forget(name string, before object.Version) (bool, error) {
-	lock := s.nameLock(name)
-	lock.Lock()
-	defer lock.Unlock()
-	versions, err := s.versions(name)
-	if err != nil || len(versions) == 0 || !versions[0].info.Deleted || versions[0].info.Version.Compare(before) >= 0 {
-		return false, err
-	}
-	err = s.remove(versions)
-	return err == nil, err
-}
-
-// Drop implements object.Store.
-func (s *Store) Drop(_ context.Context, name string, v object.Version) error {
-	if err := object.CheckName(name); err != nil {
-		return err
-	}
-	if err := s.begin(); err != nil {
-		return err
-	}
-	defer s.running.Done()
-	lock := s.nameLock(name)
-	lock.Lock()
-	defer lock.Unlock()
-	versions, err := s.versions(name)
-	switch {
-	case err != nil || len(versions) == 0:
-	case versions[0].info.Version.Compare(v) > 0:
-		err = &object.ConflictError{Newest: versions[0].info}
-	default:
-		err = s.remove(versions)
-	}
-	if err != nil {
-		return fmt.Errorf("drop %q: %w", name, err)
-	}
-	return nil
-}
-
-// remove drops all versions of a name, whose lock is held.
-func (s *Store) remove(versions []stored) (err error) {
+// change commits what do puts into a batch.
+func (s *Store) change(do func(*pebble.Batch) error) error {
 	batch := s.db.NewBatch()
-	for _, old := range versions {
-		err = errors.Join(err, drop(batch, old))
-	}
+	err := do(batch)
 	if err == nil {
 		err = batch.Commit(s.writeOptions())
 	}
 	return errors.Join(err, batch.Close())
 }
 
-func (s *Store) nameLock(name string) *sync.Mutex {
-	return &s.naming[maphash.String(s.seed, name)%nameLocks]
+// replace sets a record in the place of those that it displaces, one of which may be under its key.
+func replace(batch *pebble.Batch, info object.Info, v value, displaced versions) error {
+	err := drop(batch, info.Name, displaced)
+	if v.upload != 0 {
+		err = errors.Join(err, batch.Delete(uploadKey(v.upload), nil))
+	}
+	return errors.Join(err, batch.Set(recordKey(info.Name, info.Version), appendRecord(nil, info, v), nil))
+}
+
+// drop removes versions of a name.
+func drop(batch *pebble.Batch, name string, dropped versions) (err error) {
+	for _, e := range dropped {
+		err = errors.Join(err, batch.Delete(recordKey(name, e.Version), nil))
+		if e.Where != 0 {
+			err = errors.Join(err, dropUpload(batch, e.Where))
+		}
+	}
+	return err
+}
+
+// Forget implements object.Store.
+func (s *Store) Forget(ctx context.Context, before object.Version) (forgotten int, err error) {
+	if err := s.life.Begin(); err != nil {
+		return 0, err
+	}
+	defer s.life.Done()
+	for o := (object.List{Deleted: true}); ; {
+		page, err := s.list(o)
+		if err != nil {
+			return forgotten, err
+		}
+		marks := slices.DeleteFunc(page.Objects, func(newest object.Info) bool {
+			return !newest.Deleted || newest.Version.Compare(before) >= 0
+		})
+		n, err := backend.Forget(ctx, marks, s.drop)
+		forgotten += n
+		if o.After = page.Next; err != nil || o.After == "" {
+			return forgotten, err
+		}
+	}
+}
+
+// Drop implements object.Store.
+func (s *Store) Drop(ctx context.Context, name string, v object.Version) error {
+	if err := object.CheckName(name); err != nil {
+		return err
+	}
+	if err := s.life.Begin(); err != nil {
+		return err
+	}
+	defer s.life.Done()
+	if _, err := s.drop(ctx, name, v); err != nil {
+		return fmt.Errorf("drop %q: %w", name, err)
+	}
+	return nil
+}
+
+// drop is a backend.Drop.
+func (s *Store) drop(_ context.Context, name string, upTo object.Version) (known bool, err error) {
+	defer s.names.Lock(name)()
+	versions, err := s.versions(name)
+	if err == nil {
+		err = versions.CheckDrop(name, upTo)
+	}
+	if err != nil || len(versions) == 0 {
+		return false, err
+	}
+	return true, s.change(func(batch *pebble.Batch) error { return drop(batch, name, versions) })
 }
 
 // Close implements object.Store. What was written is synced, whatever the policy. It waits for bodies that are open.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return object.ErrClosed
+	if err := s.life.Close(); err != nil {
+		return err
 	}
-	s.closed = true
-	s.mu.Unlock()
-	s.running.Wait()
 	close(s.quit)
 	s.syncer.Wait()
 	return errors.Join(s.db.LogData(nil, pebble.Sync), s.db.Close())

@@ -4,7 +4,6 @@ import (
 	"io"
 	"log/slog"
 	"testing"
-	"time"
 
 	"carillon/object"
 	"carillon/object/backend"
@@ -15,26 +14,10 @@ import (
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
-func TestConformance(t *testing.T) {
-	fresh := func(policy backend.Sync) func(*testing.T) conformance.Open {
-		return func(*testing.T) conformance.Open {
-			fs := vfs.NewMem()
-			return func(t *testing.T) object.Store {
-				s, err := Open(Config{Dir: "/objects", Keep: conformance.Keep, Sync: policy, FS: fs, Logger: quiet()})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return s
-			}
-		}
-	}
-	t.Run("always", func(t *testing.T) { conformance.Run(t, fresh(backend.SyncAlways)) })
-	t.Run("interval", func(t *testing.T) { conformance.RunBrief(t, fresh(backend.Sync(time.Millisecond))) })
-	t.Run("none", func(t *testing.T) { conformance.RunBrief(t, fresh(backend.SyncNone)) })
+func open(fs vfs.FS, policy backend.Sync) (object.Store, error) {
+	return Open(Config{Dir: "/objects", Keep: conformance.Keep, Sync: policy, FS: fs, Logger: quiet()})
 }
 
-func open(fs vfs.FS) (object.Store, error) {
-	return Open(Config{Dir: "/objects", Keep: conformance.Keep, FS: fs, Logger: quiet()})
-}
+func TestConformance(t *testing.T) { conformance.RunOn(t, open) }
 
 func TestCrash(t *testing.T) { conformance.Crash(t, open, inlineSize+1, 5) }

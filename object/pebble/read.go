@@ -20,14 +20,14 @@ func (s *Store) Get(_ context.Context, name string, o object.Get) (object.Body, 
 	if err := object.CheckName(name); err != nil {
 		return nil, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.Begin(); err != nil {
 		return nil, err
 	}
 	snapshot := s.db.NewSnapshot()
 	body, held, err := s.open(snapshot, name, o)
 	if !held {
 		err = errors.Join(err, snapshot.Close())
-		s.running.Done()
+		s.life.Done()
 	}
 	return body, err
 }
@@ -37,25 +37,26 @@ func (s *Store) open(snapshot *pebble.Snapshot, name string, o object.Get) (body
 	if err != nil {
 		return nil, false, err
 	}
-	if found.info.Deleted || found.info.Version.IsZero() {
+	if found.Deleted || found.Version.IsZero() {
 		return nil, false, fmt.Errorf("%q: %w", name, object.ErrNotFound)
 	}
-	offset, length, err := backend.Range(name, o, found.info.Size)
+	info := found.Info(name)
+	offset, length, err := backend.Range(name, o, info.Size)
 	if err != nil {
 		return nil, false, err
 	}
-	if found.upload == 0 {
-		body, err = backend.NewMemoryBody(found.info, content, offset, length)
+	if found.Where == 0 {
+		body, err = backend.NewMemoryBody(info, content, offset, length)
 		return body, false, err
 	}
-	c := &chunks{snapshot: snapshot, stored: found, done: sync.OnceFunc(s.running.Done)}
-	return backend.NewBlockBody(found.info, c, chunkSize, offset, length), true, nil
+	c := &chunks{snapshot: snapshot, info: info, upload: found.Where, done: sync.OnceFunc(s.life.Done)}
+	return backend.NewBlockBody(info, c, chunkSize, offset, length), true, nil
 }
 
 // find returns a version, the newest for the zero Version, with its content. It is zero if there is none.
-func find(snapshot *pebble.Snapshot, name string, version object.Version) (found stored, content []byte, err error) {
-	err = eachVersion(snapshot, name, version, func(one stored, inline []byte) bool {
-		if version.IsZero() || one.info.Version == version {
+func find(snapshot *pebble.Snapshot, name string, version object.Version) (found entry, content []byte, err error) {
+	err = eachVersion(snapshot, name, version, func(one entry, inline []byte) bool {
+		if version.IsZero() || one.Version == version {
 			found, content = one, append([]byte{}, inline...)
 		}
 		return false
@@ -69,7 +70,7 @@ type source interface {
 }
 
 // eachVersion yields the versions of a name, newest first, from one on or all.
-func eachVersion(from source, name string, first object.Version, yield func(one stored, inline []byte) bool) error {
+func eachVersion(from source, name string, first object.Version, yield func(one entry, inline []byte) bool) error {
 	lower, upper := append(namePrefix(name), 0), append(namePrefix(name), 1)
 	if !first.IsZero() {
 		lower = recordKey(name, first)
@@ -79,7 +80,7 @@ func eachVersion(from source, name string, first object.Version, yield func(one 
 		return fmt.Errorf("read %q: %w", name, err)
 	}
 	for valid := iter.First(); valid; valid = iter.Next() {
-		one, content, parseErr := parseAt(iter)
+		_, one, content, parseErr := parseAt(iter)
 		if err = parseErr; err != nil || !yield(one, content) {
 			break
 		}
@@ -87,21 +88,22 @@ func eachVersion(from source, name string, first object.Version, yield func(one 
 	return errors.Join(err, iter.Error(), iter.Close())
 }
 
-func parseAt(iter *pebble.Iterator) (stored, []byte, error) {
+func parseAt(iter *pebble.Iterator) (name string, one entry, content []byte, err error) {
 	name, version, err := parseRecordKey(iter.Key())
 	if err != nil {
-		return stored{}, nil, err
+		return "", entry{}, nil, err
 	}
 	b, err := iter.ValueAndErr()
 	if err != nil {
-		return stored{}, nil, err
+		return "", entry{}, nil, err
 	}
-	return parseRecord(name, version, b)
+	one, content, err = parseRecord(name, version, b)
+	return name, one, content, err
 }
 
 // versions is what is there of a name, newest first.
-func (s *Store) versions(name string) (all []stored, err error) {
-	err = eachVersion(s.db, name, object.Version{}, func(one stored, _ []byte) bool {
+func (s *Store) versions(name string) (all versions, err error) {
+	err = eachVersion(s.db, name, object.Version{}, func(one entry, _ []byte) bool {
 		all = append(all, one)
 		return true
 	})
@@ -111,26 +113,27 @@ func (s *Store) versions(name string) (all []stored, err error) {
 // chunks is a content in chunks, as of a snapshot.
 type chunks struct {
 	snapshot *pebble.Snapshot
-	stored   stored
+	info     object.Info
+	upload   uint64
 	buffer   []byte
 	done     func()
 }
 
 func (c *chunks) ReadBlock(block int64) ([]byte, error) {
-	value, closer, err := c.snapshot.Get(chunkKey(c.stored.upload, uint32(block)))
+	value, closer, err := c.snapshot.Get(chunkKey(c.upload, uint32(block)))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, backend.Damaged(c.stored.info, fmt.Sprintf("chunk %d is missing", block))
+		return nil, backend.Damaged(c.info, fmt.Sprintf("chunk %d is missing", block))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get %q: %w", c.stored.info.Name, err)
+		return nil, fmt.Errorf("get %q: %w", c.info.Name, err)
 	}
 	content, good := openChunk(value)
 	c.buffer = append(c.buffer[:0], content...)
 	if err := closer.Close(); err != nil {
-		return nil, fmt.Errorf("get %q: %w", c.stored.info.Name, err)
+		return nil, fmt.Errorf("get %q: %w", c.info.Name, err)
 	}
 	if !good {
-		return nil, backend.Damaged(c.stored.info, fmt.Sprintf("chunk %d does not have its checksum", block))
+		return nil, backend.Damaged(c.info, fmt.Sprintf("chunk %d does not have its checksum", block))
 	}
 	return c.buffer, nil
 }
@@ -159,33 +162,26 @@ func (s *Store) History(_ context.Context, name string) ([]object.Info, error) {
 	if err := object.CheckName(name); err != nil {
 		return nil, err
 	}
-	if err := s.begin(); err != nil {
+	if err := s.life.Begin(); err != nil {
 		return nil, err
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	versions, err := s.versions(name)
-	history := make([]object.Info, len(versions))
-	for i := range versions {
-		history[i] = versions[i].info
-	}
-	return history, err
+	return versions.Infos(name), err
 }
 
 // List implements object.Store.
 func (s *Store) List(_ context.Context, o object.List) (object.Page, error) {
-	if err := s.begin(); err != nil {
+	if err := s.life.Begin(); err != nil {
 		return object.Page{}, err
 	}
-	defer s.running.Done()
+	defer s.life.Done()
 	return s.list(o)
 }
 
 // list seeks from name to name: what is behind the newest version of each is not read.
 func (s *Store) list(o object.List) (page object.Page, err error) {
-	limit := object.MaxPage
-	if o.Limit > 0 {
-		limit = min(o.Limit, limit)
-	}
+	limit := backend.PageSize(o)
 	lower := namePrefix(o.Prefix)
 	if o.After >= o.Prefix {
 		lower = append(namePrefix(o.After), 1)
@@ -195,18 +191,18 @@ func (s *Store) list(o object.List) (page object.Page, err error) {
 		return object.Page{}, fmt.Errorf("list %q: %w", o.Prefix, err)
 	}
 	for valid := iter.First(); valid; {
-		one, _, parseErr := parseAt(iter)
-		if err = parseErr; err != nil || !strings.HasPrefix(one.info.Name, o.Prefix) {
+		name, one, _, parseErr := parseAt(iter)
+		if err = parseErr; err != nil || !strings.HasPrefix(name, o.Prefix) {
 			break
 		}
-		if !one.info.Deleted || o.Deleted {
+		if !one.Deleted || o.Deleted {
 			if len(page.Objects) == limit {
 				page.Next = page.Objects[limit-1].Name
 				break
 			}
-			page.Objects = append(page.Objects, one.info)
+			page.Objects = append(page.Objects, one.Info(name))
 		}
-		valid = iter.SeekGE(append(namePrefix(one.info.Name), 1))
+		valid = iter.SeekGE(append(namePrefix(name), 1))
 	}
 	return page, errors.Join(err, iter.Error(), iter.Close())
 }

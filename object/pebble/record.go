@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 
 	"carillon/object"
+	"carillon/object/catalog"
 )
 
 // The first byte of a key says what it is of.
@@ -27,11 +28,11 @@ type value struct {
 	upload  uint64
 }
 
-// stored is a record without its content.
-type stored struct {
-	info   object.Info
-	upload uint64
-}
+// A record without its content is an entry whose Where is the upload, 0 if the content is in the record.
+type (
+	entry    = catalog.Entry[uint64]
+	versions = catalog.Versions[uint64]
+)
 
 func recordKey(name string, version object.Version) []byte {
 	key := append(namePrefix(name), 0)
@@ -80,10 +81,10 @@ func appendRecord(dst []byte, info object.Info, v value) []byte {
 }
 
 // parseRecord decodes what appendRecord encoded. The content is a part of b.
-func parseRecord(name string, version object.Version, b []byte) (stored, []byte, error) {
+func parseRecord(name string, version object.Version, b []byte) (entry, []byte, error) {
 	info := object.Info{Name: name, Version: version}
 	if len(b) < recordHeaderSize || b[0] != recordVersion || checksum(b[:recordHeaderSize-4]) != binary.LittleEndian.Uint32(b[recordHeaderSize-4:]) {
-		return stored{}, nil, fmt.Errorf("%q version %s: %w: its record is", name, version, object.ErrDamaged)
+		return entry{}, nil, fmt.Errorf("%q version %s: %w: its record is", name, version, object.ErrDamaged)
 	}
 	info.Deleted = b[1] == flagDeleted
 	info.Size = int64(binary.LittleEndian.Uint64(b[2:]))
@@ -91,9 +92,9 @@ func parseRecord(name string, version object.Version, b []byte) (stored, []byte,
 	upload := binary.LittleEndian.Uint64(b[10+object.SumSize:])
 	content := b[recordHeaderSize:]
 	if info.Size < 0 || b[1] > flagDeleted || upload == 0 && int64(len(content)) != info.Size || upload != 0 && len(content) > 0 {
-		return stored{}, nil, fmt.Errorf("%q version %s: %w: its record has %d bytes", name, version, object.ErrDamaged, len(b))
+		return entry{}, nil, fmt.Errorf("%q version %s: %w: its record has %d bytes", name, version, object.ErrDamaged, len(b))
 	}
-	return stored{info: info, upload: upload}, content, nil
+	return catalog.EntryOf(info, upload), content, nil
 }
 
 func sealChunk(b []byte) { binary.LittleEndian.PutUint32(b, checksum(b[chunkHeader:])) }

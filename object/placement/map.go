@@ -92,7 +92,7 @@ func (m *Map) Place(name string) []string {
 	for i, t := range m.transformations {
 		ids[i] = t.Name(name)
 	}
-	return m.PlaceIDs(ids)
+	return m.first(ids)
 }
 
 // ranked is a node in the order of an object.
@@ -102,8 +102,8 @@ type ranked struct {
 	round int     // how many of its zone are better
 }
 
-// PlaceIDs is Place for an object whose ids are known.
-func (m *Map) PlaceIDs(ids []ID) []string {
+// first lists the first nodes in the order of an object with those ids.
+func (m *Map) first(ids []ID) []string {
 	order := make([]ranked, len(m.nodes))
 	for i := range m.nodes {
 		order[i] = ranked{node: i, cost: m.nodes[i].cost(ids)}

@@ -52,12 +52,13 @@ type Config struct {
 // Coordinator does to all copies what callers ask to do to an object. Its methods may be
 // called by many goroutines at once.
 type Coordinator struct {
-	config  Config
-	view    atomic.Pointer[View]
-	latency latency
-	repairs repairs
-	working sync.WaitGroup // requests to nodes, some of which outlive the answer they were made for
-	counts  counts
+	config   Config
+	view     atomic.Pointer[View]
+	latency  latency
+	repairs  repairs
+	contents sync.Pool      // of *[]byte, for small contents on their way
+	working  sync.WaitGroup // requests to nodes, some of which outlive the answer they were made for
+	counts   counts
 }
 
 type counts struct {

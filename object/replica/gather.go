@@ -54,9 +54,19 @@ func gather(ctx context.Context, group *sync.WaitGroup, timeout time.Duration, n
 			afterwards(failed)
 		}
 	})
+	enough, err := hear(ctx, heard, len(nodes), need)
+	for _, a := range enough {
+		acked = append(acked, a.node)
+	}
+	return acked, err
+}
+
+// hear returns the answers of those who acknowledged, when they are as many as needed or cannot become so many; why, says the
+// error. It also returns when ctx ends.
+func hear[T any](ctx context.Context, heard <-chan answer[T], nodes, need int) (acked []answer[T], err error) {
 	var failures []error
 	for len(acked) < need {
-		if len(nodes)-len(failures) < need {
+		if nodes-len(failures) < need {
 			return acked, errors.Join(failures...)
 		}
 		select {
@@ -64,7 +74,7 @@ func gather(ctx context.Context, group *sync.WaitGroup, timeout time.Duration, n
 			if a.err != nil {
 				failures = append(failures, fmt.Errorf("node %s: %w", a.node, a.err))
 			} else {
-				acked = append(acked, a.node)
+				acked = append(acked, a)
 			}
 		case <-ctx.Done():
 			return acked, errors.Join(append(failures, ctx.Err())...)

@@ -13,7 +13,8 @@ import (
 // maxAttempts bounds how often a write is stamped anew because it met a newer one.
 const maxAttempts = 8
 
-// Source is a content that can be read more than once: each copy and each retry opens it anew.
+// Source is a content that can be read more than once: each copy and each retry opens it anew. One of known size up to MaxQueued
+// is read once, before Put returns.
 type Source struct {
 	Open func() (io.ReadCloser, error)
 	Size int64       // bytes, or object.UnknownSize
@@ -28,7 +29,10 @@ func (c *Coordinator) Put(ctx context.Context, name string, s Source) (object.In
 	if err := object.CheckName(name); err != nil {
 		return object.Info{}, err
 	}
-	return c.write(ctx, name, func(ctx context.Context, node Node, w Write) (Receipt, error) {
+	if s.Size >= 0 && s.Size <= MaxQueued && !c.config.ServerCopies {
+		return c.putContent(ctx, name, s)
+	}
+	return c.write(ctx, name, c.onNodes(name, func(ctx context.Context, node Node, w Write) (Receipt, error) {
 		body, err := s.Open()
 		if err != nil {
 			return Receipt{}, err
@@ -36,7 +40,7 @@ func (c *Coordinator) Put(ctx context.Context, name string, s Source) (object.In
 		w.Size, w.Sum = s.Size, s.Sum
 		receipt, err := node.Put(ctx, name, body, w)
 		return receipt, errors.Join(err, body.Close())
-	})
+	}))
 }
 
 // Delete marks a name as deleted, on the terms of Put. It is no error if there is nothing to delete.
@@ -44,21 +48,36 @@ func (c *Coordinator) Delete(ctx context.Context, name string) (object.Info, err
 	if err := object.CheckName(name); err != nil {
 		return object.Info{}, err
 	}
-	return c.write(ctx, name, func(ctx context.Context, node Node, w Write) (Receipt, error) {
+	return c.write(ctx, name, c.onNodes(name, func(ctx context.Context, node Node, w Write) (Receipt, error) {
 		return node.Delete(ctx, name, w)
-	})
+	}))
 }
 
 // writing is a Put or Delete on one node.
 type writing func(ctx context.Context, node Node, w Write) (Receipt, error)
 
+// writingAll makes a write on nodes, and returns when need of them acknowledged.
+type writingAll func(ctx context.Context, nodes []string, need int, w Write) (object.Info, error)
+
+// onNodes makes a write with a goroutine for each node.
+func (c *Coordinator) onNodes(name string, do writing) writingAll {
+	return func(ctx context.Context, nodes []string, need int, w Write) (object.Info, error) {
+		if c.config.ServerCopies {
+			return c.writeThrough(ctx, nodes, need, w, do)
+		}
+		return c.writeAll(ctx, name, nodes, need, w, do)
+	}
+}
+
 // write stamps a write and makes it. A node that has something newer says so: then some
 // clock is ahead of ours, and the write is stamped anew, behind what is there.
-func (c *Coordinator) write(ctx context.Context, name string, do writing) (object.Info, error) {
+func (c *Coordinator) write(ctx context.Context, name string, do writingAll) (object.Info, error) {
 	var err error
 	for range maxAttempts {
 		var info object.Info
-		if info, err = c.writeOnce(ctx, name, c.config.Clock.Now(), do); err == nil {
+		view := c.view.Load()
+		w := Write{Epoch: view.Epoch, Version: c.config.Clock.Now()}
+		if info, err = do(ctx, view.Now.Place(name), c.need(view), w); err == nil {
 			return info, nil
 		}
 		var newer *object.ConflictError
@@ -76,16 +95,6 @@ func (c *Coordinator) write(ctx context.Context, name string, do writing) (objec
 		return object.Info{}, fmt.Errorf("writing %q: %w", name, err)
 	}
 	return object.Info{}, fmt.Errorf("writing %q: %w: %w", name, ErrUncertain, err)
-}
-
-func (c *Coordinator) writeOnce(ctx context.Context, name string, v object.Version, do writing) (object.Info, error) {
-	view := c.view.Load()
-	nodes := view.Now.Place(name)
-	w := Write{Epoch: view.Epoch, Version: v}
-	if c.config.ServerCopies {
-		return c.writeThrough(ctx, nodes, c.need(view), w, do)
-	}
-	return c.writeAll(ctx, name, nodes, c.need(view), w, do)
 }
 
 // writeAll sends each node its copy.

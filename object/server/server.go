@@ -179,10 +179,7 @@ func (r *running) serve(ctx context.Context) error {
 		Local: r.member, Cluster: r.cluster.Load, Admit: r.member.Admit, Token: c.Token,
 		Spool: filepath.Join(c.Data, spoolName), Other: api, Logger: c.Logger,
 	})
-	server := node.NewHTTPServer(handler, c.Logger)
-	group.Go(func() error {
-		return node.Serve(ctx, server, func() error { return server.Serve(r.listener) }, endLasts)
-	})
+	group.Go(func() error { return handler.Serve(ctx, r.listener, endLasts) })
 	group.Go(func() error { return ended(ctx, r.follow(ctx)) })
 	return group.Wait()
 }
