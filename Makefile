@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 
-RACE = ./agent/... ./archive ./cache ./cache/client ./cache/memcached ./cache/newest ./cache/node ./cache/xdp ./cuckoo/... ./directory/... ./importer/... ./journal/... ./object/file ./object/membership ./object/node ./object/pack ./object/pebble ./object/replica ./partition/... ./query/... ./receive/... ./rejects/... ./server/... ./store/... ./traffic/...
+RACE = ./agent/... ./archive ./cache ./cache/client ./cache/memcached ./cache/newest ./cache/node ./cache/xdp ./cuckoo/... ./directory/... ./importer/... ./journal/... ./object/backend ./object/bucket ./object/catalog ./object/file ./object/membership ./object/node ./object/pack ./object/pebble ./object/replica ./partition/... ./query/... ./receive/... ./rejects/... ./server/... ./store/... ./traffic/...
 FUZZTIME ?= 20s
 
 .PHONY: help run build test race fuzz bench lint generate

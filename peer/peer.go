@@ -1,7 +1,8 @@
 // Package peer runs servers as processes, to be measured or compared: it is given the
 // command that starts this build, or the name of another server that is installed, and an
 // empty folder, and hands out a Process that listens on free ports of loopback and can be
-// asked, waited for and ended. What measures whole servers calls it.
+// asked, waited for and ended. Who knows the command line of a server, and when it answers, gets a Child
+// of it. What measures whole servers calls it.
 package peer
 
 import (

@@ -31,7 +31,20 @@ then open the address it prints.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand(), agentCommand(), queryCommand(), deleteCommand(), retentionCommand(), directoryCommand(), verifyCommand(), dumpCommand(), statsCommand(), backupCommand(), restoreCommand(), exportCommand(), importCommand(), cacheCommand(), objectCommand(), benchCommand(), versionCommand())
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown makes a verb that only has others below it show its help, and fail if it is given
+// anything that is none of them.
+func refuseUnknown(cmd *cobra.Command) {
+	for _, below := range cmd.Commands() {
+		refuseUnknown(below)
+	}
+	if !cmd.Runnable() && cmd.HasSubCommands() {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 }
 
 func run(args []string) int {

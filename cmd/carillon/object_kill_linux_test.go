@@ -103,9 +103,9 @@ func fileMoments() []putMoment {
 func TestObjectKilledWhilePutting(t *testing.T) {
 	needsStrace(t)
 	for store, moments := range map[string][]putMoment{"pack": packMoments(), "file": fileMoments()} {
+		k := startKilling(t, store)
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
-			k := startKilling(t, store)
 			for i, m := range moments {
 				k.at(t, i, m)
 			}
@@ -133,6 +133,7 @@ type killing struct {
 }
 
 func startKilling(t *testing.T, store string) *killing {
+	t.Helper()
 	k := &killing{nodes: objectCluster(t, t.TempDir(), "--store", store+"://"+filepath.Join(dataHere, "store")), known: make(map[string][]byte)}
 	k.victim = k.nodes[1]
 	k.programs = &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}

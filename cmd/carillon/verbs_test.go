@@ -79,3 +79,20 @@ func TestAgentVerb(t *testing.T) {
 		t.Errorf("SIGTERM: %v", err)
 	}
 }
+
+// TestUnknownVerbs: who mistypes a verb is told, wherever it stands; who names none is shown what there are.
+func TestUnknownVerbs(t *testing.T) {
+	for _, above := range []string{"", "bench", "directory", "import", "object"} {
+		var args []string
+		if above != "" {
+			args = append(args, above)
+		}
+		if out, err := carillon(args...).CombinedOutput(); err != nil || !strings.Contains(string(out), "Available Commands:") {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+		args = append(args, "nonsense")
+		if out, err := carillon(args...).CombinedOutput(); err == nil || !strings.Contains(string(out), `unknown command "nonsense"`) {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+	}
+}

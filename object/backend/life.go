@@ -8,8 +8,8 @@ import (
 	"carillon/object"
 )
 
-// Life is what a store is in: it is open, takes no more writes after a failure of its disk, or is closed. All
-// methods of the store begin with one of its.
+// Life is a store's from Open to Close: it counts the calls that are under way, and ends all writing after a failure of the
+// disk. Every method of a store begins with Begin or BeginWrite, so that nothing it uses is closed under it.
 type Life struct {
 	Logger *slog.Logger // is told of Stop
 

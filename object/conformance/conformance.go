@@ -53,6 +53,7 @@ func RunBrief(t *testing.T, fresh func(t *testing.T) Open) {
 		{"versions", testVersions},
 		{"delete", testDelete},
 		{"forget", testForget},
+		{"forget dropped", testForgetWhileDropped},
 		{"drop", testDrop},
 		{"repeat", testRepeatedPut},
 		{"many", testManyWriters},

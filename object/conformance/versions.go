@@ -211,6 +211,34 @@ func testForget(t *testing.T, open Open) {
 	closeAfter(t, s)
 }
 
+// testForgetWhileDropped drops names while they are forgotten.
+func testForgetWhileDropped(t *testing.T, open Open) {
+	s := open(t)
+	const names = 200
+	name := func(i int) string { return fmt.Sprint("name/", i) }
+	for i := range names {
+		if _, err := s.Delete(t.Context(), name(i), object.Delete{Version: V(1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var dropping sync.WaitGroup
+	dropping.Go(func() {
+		for i := range names {
+			if err := s.Drop(t.Context(), name(names-1-i), V(1)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if _, err := s.Forget(t.Context(), V(2)); err != nil {
+		t.Error(err)
+	}
+	dropping.Wait()
+	if page, err := s.List(t.Context(), object.List{Deleted: true}); err != nil || len(page.Objects) > 0 {
+		t.Errorf("%d names are left, %v", len(page.Objects), err)
+	}
+	closeAfter(t, s)
+}
+
 // testDrop: a name is forgotten up to its newest version or not at all, and says nothing of what comes after.
 func testDrop(t *testing.T, open Open) {
 	s := open(t)

@@ -49,7 +49,7 @@ func Quick() Scale {
 	return Scale{
 		Writes:  Writes{Turns: 7, Files: 300, Packed: 3000},
 		Joined:  20_000,
-		Cluster: Cluster{Turns: 5, Objects: 1500},
+		Cluster: Cluster{Turns: 3, Objects: 1500},
 		Serve:   Serve{Turns: 3, Small: 4000, Large: 6},
 		Faults:  Faults{Times: 5},
 	}

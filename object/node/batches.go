@@ -15,7 +15,7 @@ import (
 const (
 	maxBatches    = 4         // on their way to a node at once
 	maxQueuedPuts = peerQueue // that wait for one
-	lingerFor     = 2 * time.Millisecond
+	lingerFor     = 4 * time.Millisecond
 	putLasts      = time.Minute // where the caller sets no time
 )
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -23,7 +24,7 @@ const (
 //
 // Connections begin with net/http. When it has answered such a GET on one, it gives the connection away (Hijack), and
 // plainConn goes on with what comes next. With the first request that is anything else, not
-// whole in one piece, or not to be answered with a small content that is here, it gives the connection back together with
+// whole in one or two pieces, or not to be answered with a small content that is here, it gives the connection back together with
 // every byte of that request. So what a request means is decided in one place, and this one may give up anywhere
 // until the first byte of an answer is written. One goroutine at a time has the connection: it reads a
 // request, asks for nothing but this node's own store, and then writes.
@@ -61,7 +62,7 @@ func (q *request) continuePlain() {
 // run answers until something else comes.
 func (c *plainConn) run(ctx context.Context) {
 	for {
-		if len(c.came) == 0 && !c.read() {
+		if len(c.came) == 0 && !c.read(c.web.IdleTimeout) || c.halfway() && !c.read(c.web.ReadHeaderTimeout) {
 			_ = c.conn.Close() // there is nobody to tell
 			return
 		}
@@ -87,17 +88,25 @@ func (c *plainConn) run(ctx context.Context) {
 	}
 }
 
-// read waits for the next request.
-func (c *plainConn) read() bool {
+// halfway tells whether what came is the beginning of a plain GET, as far as one can see. When net/http has seen the first byte of a
+// request while it answered the one before, that is all that came.
+func (c *plainConn) halfway() bool {
+	n := min(len(c.came), len(plainBegin))
+	return len(c.came) < len(c.buffer) && string(c.came[:n]) == plainBegin[:n] && !bytes.Contains(c.came, []byte("\r\n\r\n"))
+}
+
+// read reads more, and waits for it as long as net/http would.
+func (c *plainConn) read(wait time.Duration) bool {
 	var until time.Time
-	if c.web.IdleTimeout > 0 {
-		until = time.Now().Add(c.web.IdleTimeout)
+	if wait > 0 {
+		until = time.Now().Add(wait)
 	}
 	if c.conn.SetReadDeadline(until) != nil || c.plain.ends() {
 		return false
 	}
-	n, err := c.conn.Read(c.buffer[:])
-	c.came = c.buffer[:n]
+	held := copy(c.buffer[:], c.came)
+	n, err := c.conn.Read(c.buffer[held:])
+	c.came = c.buffer[:held+n]
 	return n > 0 && err == nil
 }
 

@@ -42,8 +42,8 @@ func parsePlainGet(b []byte) (get plainGet, size int) {
 		if len(line) == 0 {
 			break
 		}
-		key, value, _ := bytes.Cut(line, []byte(":"))
-		if !get.header(key, bytes.Trim(value, " "), &hosts) {
+		key, value, ok := bytes.Cut(line, []byte(":"))
+		if !ok || !get.header(key, bytes.Trim(value, " "), &hosts) {
 			return plainGet{}, 0
 		}
 	}

@@ -14,7 +14,7 @@ import (
 const maxAttempts = 8
 
 // Source is a content that can be read more than once: each copy and each retry opens it anew. One of known size up to MaxQueued
-// is read once, before Put returns.
+// is read before Put returns.
 type Source struct {
 	Open func() (io.ReadCloser, error)
 	Size int64       // bytes, or object.UnknownSize
