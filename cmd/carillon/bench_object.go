@@ -18,14 +18,17 @@ func benchObjectCommand() *cobra.Command {
 		Use:   "object",
 		Short: "Measure how fast objects are kept and read, and whether any is lost",
 		Long: `Write generated objects of 10 KB to stores and to three nodes of this build, and to JetStream, read
-them through HTTP and from nginx, if that is installed, and kill and stop nodes while they are
-written to. What is read is compared with what was written. It takes about 5 minutes on free cores and
+them through HTTP and from nginx, if that is installed; then kill, stop and replace nodes and flip bits in
+their files while objects are written. What is read is compared with what was written. It takes about 5 minutes on free cores and
 4 GB of disk, or less than a minute with --quick; files are removed at the end.
 docs/benchmarks-object.md says what each figure is.`,
 		Example: `  carillon bench object --quick
   carillon bench object --json --only writes,serve --dir /mnt/disk`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := os.Unsetenv(tokenVariable); err != nil { // the nodes that are started here have none
+				return err
+			}
 			return b.run(cmd, objectNotes, func(dir string, progress func(string, uint64, uint64)) ([]figure.Figure, error) {
 				return measure.Run(cmd.Context(), measure.Config{
 					Dir: dir, Command: b.command, Peers: b.peers, Stages: b.only, Scale: scaleOf(b, measure.Full, measure.Quick), Seed: b.seed, Logger: logger(slog.LevelWarn), Progress: progress,

@@ -149,7 +149,7 @@ func startKilling(t *testing.T, store string) *killing {
 	}
 	for i, c := range []**replica.Coordinator{&k.coordinator, &k.relaying} {
 		*c, err = replica.New(replica.Config{
-			Node: k.peers.Node, Clock: clock.New(uint64(i)+1, time.Now, 0), ServerCopies: i == 1, Timeout: 3 * time.Second, Grace: time.Hour,
+			Node: k.peers.Node, Clock: clock.New(uint64(i)+1, time.Now, 0), ServerCopies: i == 1, Timeout: 20 * time.Second, Grace: time.Hour,
 		}, k.view)
 		if err != nil {
 			t.Fatal(err)

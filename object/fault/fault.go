@@ -1,40 +1,26 @@
-// Package fault hurts a cluster of real processes and counts what is lost. In come a command that runs nodes and a
-// number of faults; out go how many objects were acknowledged, and how many of these could not be read back as
-// they were. The tests of cmd/carillon and carillon bench object call it.
+// Package fault hurts a cluster of real processes and counts what is lost. In come the command that starts this build and a
+// number of faults; out go how many puts were acknowledged, and how many objects could not be read back as
+// they were. Package object/measure and the tests of cmd/carillon call it.
 package fault
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"sync"
+	"syscall"
 	"time"
-
-	"carillon/object"
-	"carillon/object/clock"
-	"carillon/object/membership"
-	"carillon/object/node"
-	"carillon/object/replica"
 )
 
 // Config says what to do to whom.
 type Config struct {
-	Command func(args ...string) *exec.Cmd // runs carillon
-	Dir     string                         // of the nodes' data
-	Faults  int                            // how many, one after the other
+	Dir     string   // of the nodes' data
+	Command []string // starts this build; a verb and its flags are added to it
+	Faults  int      // how many, one after the other, of all kinds in turns
 	Seed    uint64
-	Kinds   []Kind                                   // nil for all
-	Around  time.Duration                            // writes go on for so long before, in and after each fault; 0 means 50 ms
-	Tell    func(done, of int, kind Kind, r *Result) // may be nil
+	Tell    func(done int, kind Kind, r Result) // after each fault; may be nil
 }
 
 // Kind is a kind of fault.
@@ -49,322 +35,181 @@ const (
 	Flip    Kind = "flip"    // bits flip in its files
 )
 
-// Kinds are all of them.
+// Kinds are all of them, in the order of their turns.
 func Kinds() []Kind { return []Kind{Kill, Away, Stop, Replace, Flip} }
 
 // Result is what came of it.
 type Result struct {
-	Faults  int
-	Acked   int      // puts that were acknowledged
-	Refused int      // puts that were not
-	Reads   int      // of acknowledged objects, while a node was hurt
-	Lost    []string // acknowledged objects that are not there any more, or are wrong
-	Failed  []string // reads of acknowledged objects that failed while a node was hurt, and why
+	Faults   map[Kind]int
+	Acked    int     // puts that were acknowledged
+	Refused  int     // puts that were not
+	Reads    int     // of acknowledged objects, while a node was hurt
+	Repaired int64   // copies that were replaced, since their bits had flipped
+	Objects  int     // names that were read back in the end
+	Lost     Reports // of these, what is not there any more or is wrong
+	Failed   Reports // of Reads, what failed
+}
+
+// Reports are what is wrong, one by one.
+type Reports struct {
+	Count int
+	First []string // the first maxReports of them
+}
+
+const maxReports = 20
+
+func (r *Reports) add(format string, args ...any) {
+	if r.Count++; len(r.First) < maxReports {
+		r.First = append(r.First, fmt.Sprintf(format, args...))
+	}
 }
 
 const (
-	writers      = 4
-	namesEach    = 48                   // of a writer, which it overwrites
-	pace         = 5 * time.Millisecond // between two puts of a writer: enough for a few under way at any time
-	names        = "abc"                // of the nodes, a letter each
-	timeout      = 2 * time.Second
-	maxReports   = 20 // of lost objects and failed reads each
-	sampledReads = 8  // in each fault
-	bitsFlipped  = 8
+	around       = 50 * time.Millisecond // writes go on for up to so long before a fault, and so long a node is hurt
+	sampledReads = 8                     // in each fault
 )
 
-// run is a Run under way. One goroutine hurts; the writers share what is under mu.
+// run is a Run under way, of the goroutine that hurts.
 type run struct {
-	config      Config
-	random      *rand.Rand // the hurting goroutine's
-	nodes       []*process
-	members     *membership.Client
-	peers       *node.Peers
-	coordinator *replica.Coordinator
-
-	mu     sync.Mutex
-	known  map[string]*content // guarded by mu; by name, once a put was acknowledged
-	order  []string            // guarded by mu; keys of known
-	result Result              // guarded by mu
+	random  *rand.Rand
+	cluster *cluster
+	ledger  *ledger
+	result  Result
 }
-
-// content is what a name may hold: what was acknowledged last, or what was put since and not acknowledged.
-type content struct {
-	acked object.Sum
-	since []object.Sum
-}
-
-func (c *content) all() []object.Sum { return append([]object.Sum{c.acked}, c.since...) }
 
 // Run starts three nodes, hurts them, and reads everything back. The error says why it could not go on.
 func Run(ctx context.Context, c Config) (Result, error) {
-	if c.Around == 0 {
-		c.Around = 50 * time.Millisecond
-	}
-	if len(c.Kinds) == 0 {
-		c.Kinds = Kinds()
-	}
-	r := &run{config: c, random: rand.New(rand.NewPCG(c.Seed, 1)), known: make(map[string]*content)}
-	defer r.stop()
-	if err := r.start(ctx); err != nil {
+	r := &run{random: rand.New(rand.NewPCG(c.Seed, 1)), ledger: newLedger(), result: Result{Faults: make(map[Kind]int)}}
+	var err error
+	if r.cluster, err = startCluster(ctx, c, r.random.Uint64()); err != nil {
 		return r.result, err
 	}
+	defer r.cluster.end()
 	writing, end := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	for i := range writers {
-		group.Go(func() { r.write(writing, i) })
+		group.Go(func() { r.ledger.write(writing, r.cluster.coordinator, c.Seed, i) })
 	}
-	var err error
-	for i := range c.Faults {
-		kind := c.Kinds[i%len(c.Kinds)]
-		if err = r.hurt(ctx, kind); err != nil {
-			err = fmt.Errorf("fault %d of %d, %s: %w", i+1, c.Faults, kind, err)
-			break
-		}
-		r.mu.Lock()
-		r.result.Faults++
-		if c.Tell != nil {
-			c.Tell(i+1, c.Faults, kind, &r.result)
-		}
-		r.mu.Unlock()
-	}
+	err = r.faults(ctx, c)
 	end()
 	group.Wait()
-	if err != nil {
-		return r.result, err
+	if err == nil {
+		err = r.readBack(ctx)
 	}
-	return r.result, r.readBack(ctx)
+	return r.now(), err
 }
 
-func (r *run) start(ctx context.Context) error {
-	nats, err := freeAddress()
-	if err != nil {
-		return err
-	}
-	var urls []string
-	for i, name := range names {
-		args := []string{"--nats", "nats://" + nats}
-		if i == 0 {
-			args = []string{"--new", "--nats-listen", nats}
+func (r *run) now() Result {
+	r.result.Acked, r.result.Refused = r.ledger.counts()
+	return r.result
+}
+
+func (r *run) faults(ctx context.Context, c Config) error {
+	for i := range c.Faults {
+		kinds := Kinds()
+		kind, p := kinds[i%len(kinds)], r.cluster.nodes[r.random.IntN(len(r.cluster.nodes))]
+		err := r.hurt(ctx, kind, p)
+		if err == nil {
+			err = r.mend(ctx, kind, p)
 		}
-		p := &process{command: r.config.Command, name: string(name), data: filepath.Join(r.config.Dir, string(name)), args: args}
-		r.nodes = append(r.nodes, p)
-		if err := p.start(ctx); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("fault %d of %d, %s: %w", i+1, c.Faults, kind, err)
 		}
-		urls = append(urls, "http://"+p.address)
-	}
-	r.members = &membership.Client{Addresses: urls, HTTP: &http.Client{Timeout: timeout}}
-	r.peers = node.NewPeers(node.Dial{}, nil)
-	if err := r.verb(ctx, "join", "b", "c"); err != nil {
-		return err
-	}
-	return r.look(ctx)
-}
-
-// stop ends all processes.
-func (r *run) stop() {
-	if r.coordinator != nil {
-		r.coordinator.Close()
-	}
-	for _, p := range r.nodes {
-		p.kill()
-	}
-	if r.peers != nil {
-		r.peers.Close()
-		r.members.HTTP.CloseIdleConnections()
-	}
-}
-
-// look works by the cluster's state as it is now.
-func (r *run) look(ctx context.Context) error {
-	status, err := r.members.Status(ctx)
-	if err != nil {
-		return err
-	}
-	view, err := status.State.View()
-	if err != nil {
-		return err
-	}
-	if err := r.peers.Set(status.State.Addresses()); err != nil {
-		return err
-	}
-	if r.coordinator != nil {
-		return r.coordinator.SetView(view)
-	}
-	r.coordinator, err = replica.New(replica.Config{
-		Node: r.peers.Node, Clock: clock.New(r.random.Uint64(), time.Now, 0), Timeout: timeout, Grace: time.Hour, Log: slog.New(slog.DiscardHandler),
-	}, view)
-	return err
-}
-
-// verb runs one as an operator would.
-func (r *run) verb(ctx context.Context, verb string, args ...string) error {
-	cmd := r.config.Command(append([]string{"object", verb, "--timeout", timeout.String(), "--node", "http://" + r.nodes[0].address}, args...)...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("carillon object %s %v: %w: %s", verb, args, err, out.Bytes())
-	}
-	return ctx.Err()
-}
-
-// write puts objects of many sizes, over and over under the same names, until ctx ends.
-func (r *run) write(ctx context.Context, writer int) {
-	random := rand.New(rand.NewPCG(r.config.Seed, uint64(writer)+2))
-	bytesOf := rand.NewChaCha8([32]byte{byte(writer), byte(r.config.Seed)})
-	tick := time.NewTicker(pace)
-	defer tick.Stop()
-	for i := 0; ; i++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		r.result.Faults[kind]++
+		if c.Tell != nil {
+			c.Tell(i+1, kind, r.now())
 		}
-		size := random.IntN(20_000)
-		if i%50 == 49 {
-			size = 1<<20 + random.IntN(1<<20) // these have files of their own
-		}
-		text := make([]byte, size)
-		_, _ = bytesOf.Read(text) // never fails
-		r.put(ctx, fmt.Sprintf("fault/%d/%d", writer, i%namesEach), text)
-	}
-}
-
-func (r *run) put(ctx context.Context, name string, text []byte) {
-	sum := object.SumOf(text)
-	r.mu.Lock()
-	now := r.known[name]
-	if now == nil {
-		now = &content{}
-	}
-	now.since = append(now.since, sum)
-	r.mu.Unlock()
-	_, err := r.coordinator.Put(ctx, name, replica.Source{Size: int64(len(text)), Sum: &sum, Open: func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(text)), nil
-	}})
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err != nil {
-		r.result.Refused++
-		return
-	}
-	r.result.Acked++
-	now.acked, now.since = sum, nil
-	if r.known[name] == nil {
-		r.known[name] = now
-		r.order = append(r.order, name)
-	}
-}
-
-// read reads an acknowledged object as a whole.
-func (r *run) read(ctx context.Context, name string) error {
-	r.mu.Lock()
-	may := r.known[name].all()
-	r.mu.Unlock()
-	body, err := r.coordinator.Get(ctx, name, replica.Newest, object.Get{})
-	if err != nil {
-		return err
-	}
-	s := object.NewSummer()
-	_, err = io.Copy(s, body)
-	if err = errors.Join(err, body.Close()); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if may = append(may, r.known[name].all()...); !slices.Contains(may, s.Sum()) {
-		return errors.New("it is none of the contents that it may have")
 	}
 	return nil
 }
 
+// hurt does one fault to one node and, if it lasts, reads meanwhile.
+func (r *run) hurt(ctx context.Context, kind Kind, p *process) (err error) {
+	if err := r.pause(ctx); err != nil {
+		return err
+	}
+	switch kind {
+	case Kill:
+		p.Kill()
+		return nil
+	case Away, Replace:
+		p.Kill()
+	case Stop:
+		err = p.Signal(syscall.SIGSTOP)
+	case Flip:
+		err = flip(p.data, r.random)
+	}
+	if err == nil {
+		err = r.pause(ctx)
+	}
+	if err == nil {
+		r.sample(ctx)
+	}
+	return err
+}
+
+// mend does what a good operator would. The next fault may hit the other copies, so it ends when all are there again.
+func (r *run) mend(ctx context.Context, kind Kind, p *process) error {
+	deep := false
+	switch kind {
+	case Stop:
+		return p.Signal(syscall.SIGCONT) // the copies that it owes are on their way to it
+	case Flip:
+		deep = true
+	case Replace:
+		if err := os.RemoveAll(filepath.Join(p.data, objectsName)); err != nil {
+			return err
+		}
+		if err := p.start(ctx); err != nil {
+			return err
+		}
+		return r.cluster.join(ctx, p.name, "--replace")
+	case Kill, Away:
+		if err := p.start(ctx); err != nil {
+			return err
+		}
+	}
+	repaired, err := r.cluster.scrub(ctx, deep)
+	r.result.Repaired += repaired
+	return err
+}
+
+func (r *run) pause(ctx context.Context) error {
+	return pause(ctx, time.Duration(r.random.Int64N(int64(around))))
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
 // sample reads some acknowledged objects while a node is hurt.
 func (r *run) sample(ctx context.Context) {
-	for range sampledReads {
-		r.mu.Lock()
-		name := ""
-		if len(r.order) > 0 {
-			name = r.order[r.random.IntN(len(r.order))]
-		}
-		r.mu.Unlock()
-		if name == "" {
-			return
-		}
-		err := r.read(ctx, name)
-		r.mu.Lock()
+	for _, name := range r.ledger.some(r.random, sampledReads) {
 		r.result.Reads++
-		if err != nil && len(r.result.Failed) < maxReports {
-			r.result.Failed = append(r.result.Failed, fmt.Sprintf("%s: %v", name, err))
+		if err := r.ledger.read(ctx, r.cluster.coordinator, name); err != nil {
+			r.result.Failed.add("%s: %v", name, err)
 		}
-		r.mu.Unlock()
 	}
 }
 
 // readBack reads everything that was acknowledged.
 func (r *run) readBack(ctx context.Context) error {
-	for _, name := range r.order {
-		if err := r.read(ctx, name); err != nil {
-			r.result.Lost = append(r.result.Lost, fmt.Sprintf("%s: %v", name, err))
-			if len(r.result.Lost) >= maxReports {
-				return nil
-			}
+	for _, name := range r.ledger.all() {
+		err := r.ledger.read(ctx, r.cluster.coordinator, name)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r.result.Objects++
+		if err != nil {
+			r.result.Lost.add("%s: %v", name, err)
 		}
 	}
-	return ctx.Err()
-}
-
-// hurt does one fault to one node and mends what a good operator would.
-func (r *run) hurt(ctx context.Context, kind Kind) error {
-	p := r.nodes[r.random.IntN(len(r.nodes))]
-	wait := func() { time.Sleep(time.Duration(r.random.Int64N(int64(r.config.Around)))) }
-	wait()
-	switch kind {
-	case Kill, Away, Replace:
-		p.kill()
-	case Stop:
-		p.pause()
-	case Flip:
-		if err := flip(p.data, r.random); err != nil {
-			return err
-		}
-	}
-	if kind != Kill {
-		wait()
-		r.sample(ctx)
-	}
-	switch kind {
-	case Kill, Away:
-		if err := p.start(ctx); err != nil {
-			return err
-		}
-	case Stop:
-		p.resume()
-		return nil
-	case Replace:
-		return r.replace(ctx, p)
-	}
-	// The next fault may hit the other copies.
-	return r.verb(ctx, "scrub", "--deep", "--rate", "0")
-}
-
-// replace starts a node without its objects and has it taken in again.
-func (r *run) replace(ctx context.Context, p *process) error {
-	if err := os.RemoveAll(filepath.Join(p.data, "objects")); err != nil {
-		return err
-	}
-	if err := p.start(ctx); err != nil {
-		return err
-	}
-	for { // until its heartbeat is heard
-		err := r.verb(ctx, "join", p.name, "--replace", "--rate", "0")
-		if err == nil {
-			return r.look(ctx)
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		case <-time.After(retryAfter):
-		}
-	}
+	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"carillon/figure"
-	"carillon/object"
 	"carillon/object/node"
 	"carillon/object/replica"
 	"carillon/peer"
@@ -80,15 +79,6 @@ func source(content []byte) replica.Source {
 func (o *ours) put(ctx context.Context, name string, content []byte) error {
 	_, err := o.coordinator.Put(ctx, name, source(content))
 	return err
-}
-
-func (o *ours) get(ctx context.Context, name string) ([]byte, error) {
-	body, err := o.coordinator.Get(ctx, name, replica.Newest, object.Get{})
-	if err != nil {
-		return nil, err
-	}
-	content, err := io.ReadAll(body)
-	return content, errors.Join(err, body.Close())
 }
 
 // theirs is three NATS servers with a key-value bucket of three replicas, each of which syncs before it answers.

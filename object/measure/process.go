@@ -8,7 +8,7 @@ import (
 	"carillon/peer"
 )
 
-// process is a server under measurement. It can be started again, where it was.
+// process is a server under measurement.
 type process struct {
 	*peer.Child
 	name    string
@@ -16,12 +16,9 @@ type process struct {
 	address string // it answers when connections to it are taken
 }
 
-// start begins the process, the first time or after it was killed, and waits until it answers.
-func (p *process) start(ctx context.Context) error {
-	child, err := peer.Spawn(ctx, p.name, p.command, peer.Listens(p.address))
-	if err == nil {
-		p.Child = child
-	}
+// start begins the process and waits until it answers.
+func (p *process) start(ctx context.Context) (err error) {
+	p.Child, err = peer.Spawn(ctx, p.name, p.command, peer.Listens(p.address))
 	return err
 }
 
