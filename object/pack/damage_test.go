@@ -104,18 +104,24 @@ func fileSize(t *testing.T, fs *vfs.MemFS, path string) int {
 	return int(info.Size())
 }
 
-// TestTruncated cuts the log at every byte: what is whole before it is there.
-func TestTruncated(t *testing.T) {
-	fs := smallHistory(t, false)
-	var ends []int
+// recordEnds are where the records of smallHistory end in the segment.
+func recordEnds() (ends []int) {
 	at := segmentHeaderSize
 	for i := range damageObjects {
 		r := record{info: object.Info{Name: damageName(i), Size: int64(len(damageContent(i)))}}
 		at += int(r.size())
 		ends = append(ends, at)
 	}
-	if size := fileSize(t, fs, firstSegment); size != at {
-		t.Fatalf("the segment has %d bytes, want %d", size, at)
+	return ends
+}
+
+// TestTruncated cuts the log at every byte: what is whole before it is there.
+func TestTruncated(t *testing.T) {
+	fs := smallHistory(t, false)
+	ends := recordEnds()
+	at := ends[damageObjects-1]
+	if size := fileSize(t, fs, firstSegment); size != (at+pageSize-1)/pageSize*pageSize {
+		t.Fatalf("the segment has %d bytes, want %d and the rest of a page", size, at)
 	}
 	for cut := range at + 1 {
 		there := intact(t, with(t, fs, firstSegment, func(b []byte) []byte { return b[:cut] }))
@@ -162,7 +168,7 @@ func TestFlippedCheckpoint(t *testing.T) {
 
 // TestRepair puts a good copy in the place of a damaged one.
 func TestRepair(t *testing.T) {
-	fs := with(t, smallHistory(t, true), firstSegment, func(b []byte) []byte { b[len(b)-20] ^= 1; return b })
+	fs := with(t, smallHistory(t, true), firstSegment, func(b []byte) []byte { b[recordEnds()[damageObjects-1]-20] ^= 1; return b })
 	s, err := Open(Config{Dir: "/objects", FS: fs, Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)

@@ -38,30 +38,23 @@ type batch struct {
 	end   int64
 }
 
-// maxSyncs is how many syncs are under way at once. With one, whatever comes during a sync waits for the next; with more, what
-// some writers write is hashed and laid out while others' is synced. docs/benchmarks-object.md has what was measured.
-const maxSyncs = 3
-
-// flights are the groups that are written and not yet published, in order. The writer adds to them, the syncers
-// take from them; without syncers, when the policy is not always, the writer removes what it has added.
+// flights are the groups that are written and not yet published, in order. The writer adds to them, the syncer
+// takes from them; without a syncer, when the policy is not always, the writer removes what it has added.
 //
-// A sync makes all durable that was written before it began, so they may overlap. They publish in the order in which they
-// began: one that fails takes with it those behind it, because the kernel tells of lost
-// writes only once.
+// One sync is under way at a time: more of them overlap, but each is of fewer groups, and the disk makes no more objects
+// durable for it. docs/benchmarks-object.md has what was measured.
 type flights struct {
 	mu      sync.Mutex
 	changed sync.Cond // something landed
 	names   map[string]struct{}
 	written []batch
-	last    chan struct{} // closed when the last sync that was begun has published
 	ready   chan struct{} // has one element when something may be written
 	ended   chan struct{} // closed when the writer is done
 }
 
 func newFlights() *flights {
-	f := &flights{names: map[string]struct{}{}, last: make(chan struct{}), ready: make(chan struct{}, 1), ended: make(chan struct{})}
+	f := &flights{names: map[string]struct{}{}, ready: make(chan struct{}, 1), ended: make(chan struct{})}
 	f.changed.L = &f.mu
-	close(f.last)
 	return f
 }
 
@@ -110,21 +103,16 @@ func (f *flights) wake() {
 	}
 }
 
-// take returns what is written and not yet being synced, a channel that is closed when all before it is published,
-// and one to close after it.
-func (f *flights) take() (batches []batch, before <-chan struct{}, after chan struct{}) {
+// take returns what is written and not synced.
+func (f *flights) take() []batch {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.written) == 0 {
-		return nil, nil, nil
-	}
-	batches, f.written = f.written, nil
-	before, after = f.last, make(chan struct{})
-	f.last = after
-	return batches, before, after
+	batches := f.written
+	f.written = nil
+	return batches
 }
 
-// sync is a syncer.
+// sync is the syncer.
 func (s *Store) sync() {
 	for {
 		select {
@@ -139,16 +127,13 @@ func (s *Store) sync() {
 
 // syncWritten makes what is written durable, publishes and answers it.
 func (s *Store) syncWritten() {
-	batches, before, after := s.flights.take()
+	batches := s.flights.take()
 	if batches == nil {
 		return
 	}
-	defer close(after)
 	seg := s.current // stays while anything is in flight
-	err := seg.file.SyncData()
-	<-before
 	stopped := s.life.Stopped()
-	if err != nil {
+	if err := seg.file.SyncData(); err != nil {
 		stopped = s.life.Stop(fmt.Errorf("sync segment %d: %w", seg.header.number, err))
 	}
 	for _, b := range batches {

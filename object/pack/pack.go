@@ -55,7 +55,7 @@ type place struct {
 
 type entry = catalog.Entry[place]
 
-// Store is the backend. A goroutine, the writer, appends; if the policy is always, syncers make that durable; another goroutine, the
+// Store is the backend. A goroutine, the writer, appends; if the policy is always, another one, the syncer, makes that durable; a third, the
 // keeper, compacts, checkpoints, prepares the next segment and, if the policy is an interval, syncs.
 type Store struct {
 	catalog.Reader[place] // Stat, History and List
@@ -81,7 +81,7 @@ type Store struct {
 	wake       chan struct{} // has one element when there is work for the keeper
 	quit       chan struct{} // closed for the keeper to end, which the writer outlives
 	keeper     sync.WaitGroup
-	writer     sync.WaitGroup // and syncers
+	writer     sync.WaitGroup // and syncer
 	keeping    sync.Mutex     // one checkpoint or compaction at a time; before mu
 	tail       int64          // bytes appended since the last checkpoint; under mu
 	checkpoint int64          // bytes of it; the keeper's
@@ -132,9 +132,7 @@ func Open(config Config) (*Store, error) {
 	s.Reader = catalog.NewReader(&s.life, s.catalog)
 	s.writer.Go(s.write)
 	if config.Sync == backend.SyncAlways {
-		for range maxSyncs {
-			s.writer.Go(s.sync)
-		}
+		s.writer.Go(s.sync)
 	}
 	s.keeper.Go(s.keep)
 	s.wakeKeeper()

@@ -172,7 +172,11 @@ func (s *Store) decide(w *write) (needed bool, err error) {
 	return s.catalog.Decide(w.info, w.condition, w.repair)
 }
 
-// append writes a group behind the end.
+// pageSize is that of most page caches.
+const pageSize = 4096
+
+// append writes a group behind the end, and zeros up to the end of the page: of a page that is written in part the kernel would
+// read the rest from the disk first, where it would wait for the sync that is under way.
 func (s *Store) append(group []*write) error {
 	seg := s.current
 	s.group++
@@ -184,12 +188,14 @@ func (s *Store) append(group []*write) error {
 		r.offset, r.group, r.synced = w.at, s.group, synced
 		s.buffer = r.append(s.buffer, seg.header.salt, w.content)
 	}
+	end := s.at + int64(len(s.buffer))
+	s.buffer = append(s.buffer, make([]byte, -end&(pageSize-1))...)
 	if _, err := seg.file.WriteAt(s.buffer, s.at); err != nil {
 		s.flights.remove(group)
 		err = fmt.Errorf("append to segment %d: %w", seg.header.number, err)
 		return errors.Join(err, s.retract(group))
 	}
-	s.at += int64(len(s.buffer))
+	s.at = end
 	return nil
 }
 
