@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"carillon/figure"
+	"carillon/object/fault"
 	"carillon/object/measure"
 	"carillon/require"
 )
@@ -21,7 +22,7 @@ func tinyObjects() measure.Scale {
 		Joined:  1000,
 		Cluster: measure.Cluster{Turns: 1, Objects: 40},
 		Serve:   measure.Serve{Turns: 1, Small: 1000, Large: 1},
-		Faults:  measure.Faults{Times: 2},
+		Faults:  measure.Faults{Times: len(fault.Kinds())},
 	}
 }
 

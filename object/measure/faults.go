@@ -43,6 +43,6 @@ func faultsNote(r fault.Result) string {
 	for _, kind := range fault.Kinds() {
 		kinds = append(kinds, fmt.Sprintf("%d %s", r.Faults[kind], kind))
 	}
-	return fmt.Sprintf("of %d read back, put %d times, %d puts refused; faults: %s; while they lasted %d of %d reads failed",
-		r.Objects, r.Acked, r.Refused, strings.Join(kinds, ", "), r.Failed.Count, r.Reads)
+	return fmt.Sprintf("of %d read back, put %d times, %d puts refused; faults: %s; %d damaged copies were mended; %d of %d reads failed while a node was hurt",
+		r.Objects, r.Acked, r.Refused, strings.Join(kinds, ", "), r.Repaired, r.Failed.Count, r.Reads)
 }

@@ -51,7 +51,7 @@ func Quick() Scale {
 		Joined:  20_000,
 		Cluster: Cluster{Turns: 3, Objects: 1500},
 		Serve:   Serve{Turns: 3, Small: 4000, Large: 6},
-		Faults:  Faults{Times: 5},
+		Faults:  Faults{Times: 10},
 	}
 }
 

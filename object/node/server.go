@@ -98,7 +98,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := &request{Server: s, w: w, r: r, pace: pace{rc: http.NewResponseController(w), stall: s.config.Stall}}
 	q.pace.write()
 	if r.ContentLength != 0 {
-		r.Body = q.pace.body(r.Body)
+		// The request of net/http keeps its body: of a refused one that a client waits to be asked for, it sees so, and does not wait for it.
+		q.r = r.WithContext(r.Context())
+		q.r.Body = q.pace.body(r.Body)
 	}
 	if err := q.serve(); err != nil {
 		q.fail(err)
