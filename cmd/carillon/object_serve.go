@@ -15,6 +15,7 @@ import (
 	"carillon/object/membership"
 	"carillon/object/replica"
 	"carillon/object/server"
+	"carillon/timerslack"
 )
 
 // objectOptions are the flags of the verb that runs a node.
@@ -42,6 +43,7 @@ Objects are also there for programs that speak HTTP: curl -T FILE ADDRESS/object
   carillon object serve --store pebble:///var/lib/objects --tls-cert node.pem --tls-key node.key`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			timerslack.Widen()
 			if _, err := loadSettings(cmd); err != nil {
 				return err
 			}

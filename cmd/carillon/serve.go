@@ -14,6 +14,7 @@ import (
 	"carillon/receive"
 	"carillon/server"
 	"carillon/store"
+	"carillon/timerslack"
 )
 
 // gcPercent is how much garbage the heap may hold, in per cent of what is in use.
@@ -49,6 +50,7 @@ ends at once. Acknowledged points survive either way, and kill -9.`,
   CARILLON_AGENT=false carillon serve --print-config`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			timerslack.Widen()
 			s, err := loadSettings(cmd)
 			if err != nil {
 				return err

@@ -21,6 +21,7 @@ import (
 	"carillon/object/node"
 	"carillon/object/pack"
 	"carillon/object/replica"
+	"carillon/timerslack"
 )
 
 // nodeConfig is what a process that is a node of a measured cluster is told, as JSON.
@@ -44,6 +45,7 @@ func ServeNode(ctx context.Context, text string, logger *slog.Logger) error {
 	if c.JetStream {
 		return c.serveJetStream(ctx)
 	}
+	timerslack.Widen() // as carillon object serve does
 	return c.serveObjects(ctx, logger)
 }
 
