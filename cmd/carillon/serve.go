@@ -17,11 +17,10 @@ import (
 	"carillon/timerslack"
 )
 
-// gcPercent is how much garbage the heap may hold, in per cent of what is in use.
-// The road of a point makes none, and what there is most of lies outside the heap: to
-// collect four times as often as usual costs less than can be measured, and saves a
-// third of the memory at half a million series.
-const gcPercent = 25
+// gcPercent is how much garbage the heap may hold, in per cent of what is in use. The road of a known point makes
+// none, and what there is most of lies outside the heap: so to collect more often than Go does by itself costs little and
+// saves memory. At 25 a new series took 4 % more CPU, for 20 MB less at half a million of them.
+const gcPercent = 60
 
 func serveCommand() *cobra.Command {
 	var c server.Config
