@@ -157,7 +157,11 @@ func (q *request) in(l *lane, do func() error) error {
 }
 
 func (q *request) authorize() error {
-	if given, _ := strings.CutPrefix(q.r.Header.Get("Authorization"), bearer); !q.admits(given) {
+	given, ok := strings.CutPrefix(q.r.Header.Get("Authorization"), bearer)
+	if !ok {
+		given = ""
+	}
+	if !q.admits(given) {
 		q.w.Header().Set("Www-Authenticate", "Bearer")
 		return ErrToken
 	}

@@ -186,6 +186,7 @@ func TestToken(t *testing.T) {
 	p := startPlaces(t, options{token: "secret"}, "a")[0]
 	want(t, 401, "unauthorized", "GET", p.url+"/objects/x", nil)
 	want(t, 401, "unauthorized", "GET", p.url+"/objects/x", nil, "Authorization", "Bearer wrong")
+	want(t, 401, "unauthorized", "GET", p.url+"/objects/x", nil, "Authorization", "secret")
 	want(t, 404, "not_found", "GET", p.url+"/objects/x", nil, "Authorization", "Bearer secret")
 	if _, err := p.client(t, Dial{}).Stat(t.Context(), "x", 1); !errors.Is(err, ErrToken) {
 		t.Errorf("a client without a token: %v", err)
