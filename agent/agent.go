@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"carillon/pause"
 )
 
 const (
@@ -147,7 +149,7 @@ func (a *Agent) waitForBeat(ctx context.Context, last time.Time) (time.Time, boo
 	if at.Equal(last) { // the timer was early, or the clock was slewed back
 		at = at.Add(a.interval)
 	}
-	if !sleep(ctx, at.Sub(now)) {
+	if pause.For(ctx, at.Sub(now)) != nil {
 		return time.Time{}, false
 	}
 	if off := a.now().Sub(at); off.Abs() >= a.interval {
@@ -181,12 +183,12 @@ func (a *Agent) put(body []byte) {
 // send empties the buffer, oldest body first, until ctx ends. A body that cannot
 // be sent stays the oldest and is tried again: order is never given up.
 func (a *Agent) send(ctx context.Context) {
-	var pause backoff
+	var wait backoff
 	for ctx.Err() == nil {
 		err := a.sendOldest(ctx)
 		switch {
 		case err == nil:
-			pause = backoff{}
+			wait = backoff{}
 		case errors.Is(err, ErrEmpty):
 			select {
 			case <-a.wake:
@@ -194,7 +196,7 @@ func (a *Agent) send(ctx context.Context) {
 			}
 		case ctx.Err() == nil:
 			a.sayAway(err)
-			sleep(ctx, pause.next(err))
+			_ = pause.For(ctx, wait.next(err)) // the loop looks whether ctx has ended
 		}
 	}
 }
@@ -244,17 +246,5 @@ func (a *Agent) sayBack() {
 		bodies, bytes := a.buffer.Size()
 		a.log.Info("agent: sending works again", "away", a.now().Sub(a.awaySince).Round(time.Second), "bodies", bodies, "bytes", bytes)
 		a.awaySince = time.Time{}
-	}
-}
-
-// sleep waits for d, or returns false when ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"carillon/pause"
 )
 
 const (
@@ -80,10 +82,8 @@ func (f *follower) run(ctx context.Context) error {
 			level = slog.LevelWarn
 		}
 		f.logger.Log(ctx, level, "journal reader starts over", "next", f.next, "error", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := pause.For(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

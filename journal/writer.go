@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"carillon/pause"
 	"carillon/ring"
 )
 
@@ -205,10 +206,8 @@ func (w *writer) publish(ctx context.Context, message []byte) (uint64, error) {
 		if err == nil || !mayRetry(err) || time.Now().After(giveUp) {
 			return sequence, err
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return 0, err
-		case <-time.After(wait):
 		}
 		w.metrics.retries.Inc()
 	}

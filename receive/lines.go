@@ -10,6 +10,7 @@ import (
 
 	"carillon/bucket"
 	"carillon/journal"
+	"carillon/pause"
 	"carillon/rejects"
 	"carillon/retention"
 	"carillon/series"
@@ -255,10 +256,8 @@ func (l *lines) commit(ctx context.Context) error {
 		if !errors.Is(err, journal.ErrBusy) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return err
-		case <-time.After(wait):
 		}
 	}
 }

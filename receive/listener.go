@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"carillon/pause"
 	"carillon/rejects"
 )
 
@@ -142,10 +143,7 @@ func (l *Listener) accept(ctx, journalling context.Context) error {
 			return fmt.Errorf("accepting %s connections: %w", l.protocol, err)
 		case err != nil: // such as too many open files: others may close theirs
 			l.writer.logger.Warn("accepting a connection failed", "protocol", l.protocol, "error", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(acceptAgain):
-			}
+			_ = pause.For(ctx, acceptAgain) // the next Accept finds whether ctx has ended
 			continue
 		}
 		select {

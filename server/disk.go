@@ -18,6 +18,7 @@ import (
 
 	"carillon/bucket"
 	"carillon/partition"
+	"carillon/pause"
 	"carillon/rejects"
 	"carillon/store"
 )
@@ -81,17 +82,13 @@ func (u usage) total() int64 { return u.Directory + u.Journal + u.Store + u.Othe
 // watch looks until ctx ends: every so often, and soon after somebody was refused.
 func (d *disk) watch(ctx context.Context) error {
 	for n := 1; ; n++ {
-		next := time.NewTimer(lookEvery)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-next.C:
+		case <-time.After(lookEvery):
 		case <-d.room.wake:
-			next.Reset(minLookWait)
-			select {
-			case <-ctx.Done():
+			if pause.For(ctx, minLookWait) != nil {
 				return nil
-			case <-next.C:
 			}
 		}
 		if err := d.look(d.max > 0 || n%fullLookEvery == 0); err != nil {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/prometheus/prompb"
+
+	"carillon/pause"
 )
 
 const noiseSeries = 100
@@ -64,10 +66,8 @@ func sendUntil(t *testing.T, base string, body []byte) (refused int) {
 		case code != http.StatusTooManyRequests:
 			t.Fatalf("%d: %s", code, answer)
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, 50*time.Millisecond) != nil { // as a sender does
 			t.Fatalf("refused for two minutes: %s", answer)
-		case <-time.After(50 * time.Millisecond): // as a sender does
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"carillon/pause"
 )
 
 const (
@@ -126,10 +128,7 @@ func (s *Server) accept(ctx context.Context, listener net.Listener) error {
 			return fmt.Errorf("accepting memcached clients: %w", err)
 		default: // such as too many open files: others may close theirs
 			s.config.Logger.Warn("accepting a memcached client failed", "error", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(acceptAgain):
-			}
+			_ = pause.For(ctx, acceptAgain) // the next Accept finds whether ctx has ended
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/cache"
+	"carillon/pause"
 )
 
 // Compatible is the version of memcached whose words replies are in.
@@ -243,10 +244,8 @@ func (s *Server) keepTime(ctx context.Context) error {
 	for {
 		now := time.Now()
 		s.cache.Tick(max(uint32(now.Unix()), s.cache.Now()))
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, now.Truncate(time.Second).Add(time.Second).Sub(now)) != nil {
 			return nil
-		case <-time.After(now.Truncate(time.Second).Add(time.Second).Sub(now)):
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 
 	"carillon/agent"
+	"carillon/pause"
 )
 
 // acknowledged is every sample that the server said it has.
@@ -83,10 +84,8 @@ func send(ctx context.Context, try func() error) bool {
 		if try() == nil {
 			return true
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, 20*time.Millisecond) != nil { // the server is being restarted
 			return false
-		case <-time.After(20 * time.Millisecond): // the server is being restarted
 		}
 	}
 }

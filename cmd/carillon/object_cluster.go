@@ -15,6 +15,7 @@ import (
 	"carillon/object/membership"
 	"carillon/object/placement"
 	"carillon/object/replica"
+	"carillon/pause"
 )
 
 func objectNodes(client *objectClient) *cobra.Command {
@@ -325,12 +326,7 @@ func (c *objectCall) scrub(s replica.Scrub, rate int64, notes io.Writer) error {
 		if rate > 0 {
 			ahead = time.Duration(float64(bytes)/float64(rate)*float64(time.Second)) - time.Since(began)
 		}
-		select {
-		case <-c.ctx.Done():
-			return c.ctx.Err()
-		case <-time.After(max(0, ahead)):
-			return nil
-		}
+		return pause.For(c.ctx, ahead)
 	}
 	done, err := c.coordinator.Scrub(c.ctx, s)
 	if err != nil {

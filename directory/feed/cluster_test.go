@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"carillon/directory/location"
+	"carillon/pause"
 )
 
 const (
@@ -76,22 +77,17 @@ func startMembers(t *testing.T, servers []*server.Server) []*member {
 // chaos cuts wires, moves nodes to other servers and makes the stream's leader step
 // down, at random until ctx ends. Then all is well again.
 func chaos(ctx context.Context, random *rand.Rand, servers []*server.Server, members []*member) {
-	pause := func(most time.Duration) bool {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(time.Duration(random.Int64N(int64(most)))):
-			return true
-		}
+	rest := func(most time.Duration) bool {
+		return pause.For(ctx, time.Duration(random.Int64N(int64(most)))) == nil
 	}
-	for pause(300 * time.Millisecond) {
+	for rest(300 * time.Millisecond) {
 		m := members[random.IntN(nodeCount)]
 		switch random.IntN(8) {
 		case 0, 1, 2:
 			m.wire.cut(false)
 		case 3, 4:
 			m.wire.cut(true)
-			pause(300 * time.Millisecond)
+			rest(300 * time.Millisecond)
 			m.wire.set(servers[random.IntN(nodeCount)])
 		case 5:
 			m.wire.set(servers[random.IntN(nodeCount)])

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/directory/location"
+	"carillon/pause"
 )
 
 const (
@@ -74,10 +75,8 @@ func (n *Node) read(ctx context.Context) error {
 			wait = minRetryWait
 		}
 		n.logger.Log(ctx, slog.LevelDebug, "reading the directory's feed starts over", "revision", at, "error", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := pause.For(ctx, wait); err != nil {
+			return err
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"carillon/object/membership"
 	"carillon/object/node"
 	"carillon/object/replica"
+	"carillon/pause"
 	"carillon/peer"
 )
 
@@ -51,7 +52,7 @@ func again(ctx context.Context, try func(context.Context) error) error {
 		if err == nil {
 			return nil
 		}
-		if ended := pause(ctx, retryAfter); ended != nil {
+		if ended := pause.For(ctx, retryAfter); ended != nil {
 			return errors.Join(ended, err)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"carillon/pause"
 )
 
 // Config says what to do to whom.
@@ -175,18 +177,7 @@ func (r *run) mend(ctx context.Context, kind Kind, p *process) error {
 }
 
 func (r *run) pause(ctx context.Context) error {
-	return pause(ctx, time.Duration(r.random.Int64N(int64(around))))
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return pause.For(ctx, time.Duration(r.random.Int64N(int64(around))))
 }
 
 // sample reads some acknowledged objects while a node is hurt.

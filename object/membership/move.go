@@ -8,6 +8,7 @@ import (
 	"carillon/object"
 	"carillon/object/placement"
 	"carillon/object/replica"
+	"carillon/pause"
 )
 
 // saveEvery is how many names are settled between two notes of how far a move is. What was settled after
@@ -86,5 +87,5 @@ func (m *Mover) pause(ctx context.Context, began time.Time, bytes int64) error {
 	if m.Rate <= 0 {
 		return ctx.Err()
 	}
-	return pause(ctx, time.Duration(float64(bytes)/float64(m.Rate)*float64(time.Second))-time.Since(began))
+	return pause.For(ctx, time.Duration(float64(bytes)/float64(m.Rate)*float64(time.Second))-time.Since(began))
 }

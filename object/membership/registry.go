@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"carillon/pause"
 )
 
 const (
@@ -64,24 +66,9 @@ func openBucket(ctx context.Context, js jetstream.JetStream, config jetstream.Ke
 		if err == nil {
 			return bucket, nil
 		}
-		if ended := pause(ctx, retryAfter); ended != nil {
+		if ended := pause.For(ctx, retryAfter); ended != nil {
 			return nil, fmt.Errorf("%w: %w", ended, err)
 		}
-	}
-}
-
-// pause waits, but not longer than until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 
@@ -149,7 +136,7 @@ func (r *Registry) load(ctx context.Context) (State, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptFor)
 	defer cancel()
 	entry, err := r.state.Get(ctx, stateKey)
-	for errors.Is(err, nats.ErrNoResponders) && pause(ctx, retryAfter) == nil { // no server leads just now
+	for errors.Is(err, nats.ErrNoResponders) && pause.For(ctx, retryAfter) == nil { // no server leads just now
 		entry, err = r.state.Get(ctx, stateKey)
 	}
 	if errors.Is(err, jetstream.ErrKeyNotFound) {

@@ -7,9 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"carillon/pause"
 )
 
 func nodes(names ...string) []Node {
@@ -136,10 +137,8 @@ func TestEmbeddedServersMeet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for registries[1].Change(t.Context(), next) != nil { // until another server leads
-		select {
-		case <-t.Context().Done():
-			t.Fatal(t.Context().Err())
-		case <-time.After(retryAfter):
+		if err := pause.For(t.Context(), retryAfter); err != nil {
+			t.Fatal(err)
 		}
 		if s, err := registries[1].Load(t.Context()); err == nil && s.Epoch == next.Epoch {
 			break // it was made, and the answer lost

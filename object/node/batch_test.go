@@ -25,7 +25,8 @@ import (
 // gate is a node that lets puts in when it is told to, and notes how many came together.
 type gate struct {
 	Local
-	open chan struct{}
+	open  chan struct{}
+	first chan struct{} // closed when the first puts have come
 
 	mu   sync.Mutex
 	came []int // guarded by mu; puts of each batch
@@ -33,7 +34,9 @@ type gate struct {
 
 func (g *gate) PutBatch(ctx context.Context, puts []replica.ContentPut) []replica.PutResult {
 	g.mu.Lock()
-	g.came = append(g.came, len(puts))
+	if g.came = append(g.came, len(puts)); len(g.came) == 1 {
+		close(g.first)
+	}
 	g.mu.Unlock()
 	<-g.open
 	return g.Local.PutBatch(ctx, puts)
@@ -42,7 +45,7 @@ func (g *gate) PutBatch(ctx context.Context, puts []replica.ContentPut) []replic
 // startGate puts a gate in front of a place's store, and returns a client of it.
 func startGate(t *testing.T, p *place) (*gate, *Client) {
 	t.Helper()
-	g := &gate{Local: p.member, open: make(chan struct{})}
+	g := &gate{Local: p.member, open: make(chan struct{}), first: make(chan struct{})}
 	config := p.server.config
 	config.Local = g
 	server := httptest.NewServer(NewServer(config))
@@ -63,19 +66,6 @@ func putOf(i int) replica.ContentPut {
 	}
 }
 
-// queued waits until so many puts wait at a client.
-func queued(c *Client, n int) {
-	for {
-		c.batches.mu.Lock()
-		waiting := len(c.batches.waiting)
-		c.batches.mu.Unlock()
-		if waiting == n {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // TestBatchesFill: what comes while a batch is on its way travels together.
 func TestBatchesFill(t *testing.T) {
 	p := startPlaces(t, options{}, "a")[0]
@@ -92,7 +82,7 @@ func TestBatchesFill(t *testing.T) {
 		})
 	}
 	queue(0)
-	queued(c, 0) // it is on its way
+	<-g.first
 	for i := 1; i < puts; i++ {
 		queue(i)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"carillon/object"
@@ -30,37 +31,40 @@ func (q *queueing) QueuePut(put ContentPut, _ time.Time, done func(Receipt, erro
 	q.queue = append(q.queue, queued{put, done})
 }
 
-// take empties the queue when so many wait.
-func (q *queueing) take(n int) []queued {
-	for {
-		q.mu.Lock()
-		queue := q.queue
-		if len(queue) >= n {
-			q.queue = nil
-			q.mu.Unlock()
-			return queue
-		}
-		q.mu.Unlock()
-		time.Sleep(time.Millisecond)
+// take empties the queue, in which so many are to wait once nobody in the bubble is at work.
+func (q *queueing) take(t *testing.T, n int) []queued {
+	t.Helper()
+	synctest.Wait()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	queue := q.queue
+	q.queue = nil
+	if len(queue) != n {
+		t.Fatalf("%d puts wait, want %d", len(queue), n)
 	}
+	return queue
 }
 
-// pass makes the puts that wait, when there are so many, and fail refuses them.
+// pass makes the puts that wait, and fail refuses them.
 func (q *queueing) pass(t *testing.T, n int) {
-	for _, w := range q.take(n) {
+	t.Helper()
+	for _, w := range q.take(t, n) {
 		w.done(q.wire.Put(t.Context(), w.put.Name, bytes.NewReader(w.put.Content), w.put.Write))
 	}
 }
 
-func (q *queueing) fail(n int) {
-	for _, w := range q.take(n) {
+func (q *queueing) fail(t *testing.T, n int) {
+	t.Helper()
+	for _, w := range q.take(t, n) {
 		w.done(Receipt{}, errDown)
 	}
 }
 
 // TestQueuedPuts: a put returns when most nodes have it, what is written to the others stays what it was, and who failed is
 // repaired.
-func TestQueuedPuts(t *testing.T) {
+func TestQueuedPuts(t *testing.T) { synctest.Test(t, testQueuedPuts) }
+
+func testQueuedPuts(t *testing.T) {
 	c := start(t, "a", "b", "c")
 	queues := map[string]*queueing{}
 	for name, w := range c.wires {
@@ -84,12 +88,14 @@ func TestQueuedPuts(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	queues["c"].fail(puts)
+	queues["c"].fail(t, puts)
+	synctest.Wait() // the repairs
 	for i := range puts {
-		for len(c.copies(fmt.Sprint(i))) < 3 {
-			time.Sleep(time.Millisecond)
+		copies := c.copies(fmt.Sprint(i))
+		if len(copies) != 3 {
+			t.Errorf("%d copies of %d", len(copies), i)
 		}
-		for node, info := range c.copies(fmt.Sprint(i)) {
+		for node, info := range copies {
 			if want := object.SumOf(fmt.Append(nil, "content ", i)); info.Sum != want {
 				t.Errorf("%d on %s: %s, want %s", i, node, info.Sum, want)
 			}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"carillon/figure"
+	"carillon/pause"
 	"carillon/peer"
 	"carillon/traffic"
 )
@@ -83,7 +84,7 @@ func (r *run) kills(ctx context.Context) (figures []figure.Figure, err error) {
 		random := rand.New(rand.NewPCG(r.Seed, 2))
 		for i := range k.Times {
 			r.Progress("kill", uint64(i), uint64(k.Times))
-			if err := sleep(groupCtx, k.Alive/4+time.Duration(random.Int64N(int64(k.Alive*3/4)))); err != nil {
+			if err := pause.For(groupCtx, k.Alive/4+time.Duration(random.Int64N(int64(k.Alive*3/4)))); err != nil {
 				return err
 			}
 			current.Load().Kill()

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"carillon/pause"
 	"carillon/peer"
 	"carillon/traffic"
 )
@@ -75,7 +76,7 @@ func (l *load) step(ctx context.Context, target func() *peer.Process, until time
 				if k >= requests {
 					break
 				}
-				if err := sleep(ctx, time.Until(began.Add(over*time.Duration(k)/time.Duration(requests)))); err != nil {
+				if err := pause.For(ctx, time.Until(began.Add(over*time.Duration(k)/time.Duration(requests)))); err != nil {
 					return err
 				}
 				from := k * perRequest
@@ -110,7 +111,7 @@ func (l *load) request(ctx context.Context, s *sender, target func() *peer.Proce
 		case errors.Is(err, peer.ErrRefused), time.Since(began) > patience:
 			return traffic.Sum{}, err
 		}
-		if err := sleep(ctx, askAgainAfter); err != nil {
+		if err := pause.For(ctx, askAgainAfter); err != nil {
 			return traffic.Sum{}, err
 		}
 	}
@@ -142,18 +143,4 @@ func (l *load) lines(ctx context.Context, to *peer.Process, lines []byte) error 
 		return errors.Join(errors.New("no clean end"), err)
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

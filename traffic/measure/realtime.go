@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/figure"
+	"carillon/pause"
 	"carillon/peer"
 	"carillon/traffic"
 )
@@ -90,7 +91,7 @@ func (r *run) keepPace(ctx context.Context, p Pace) (got paced, err error) {
 	if err != nil {
 		return got, err
 	}
-	if err := sleep(ctx, time.Until(start)); err != nil {
+	if err := pause.For(ctx, time.Until(start)); err != nil {
 		return got, err
 	}
 	before, err := s.CPU()
@@ -152,7 +153,7 @@ func (r *run) sendSteps(ctx context.Context, p Pace, l *load, s *peer.Process, s
 		if behind := time.Since(next); behind > p.Every {
 			return sent, fmt.Errorf("the server is %s behind after %d steps of %s", behind, i+1, p.Every)
 		}
-		if err := sleep(ctx, time.Until(next)); err != nil {
+		if err := pause.For(ctx, time.Until(next)); err != nil {
 			return sent, err
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"carillon/pause"
 )
 
 const (
@@ -169,16 +171,8 @@ func (p *player) wait(ctx context.Context, at time.Duration) error {
 	left := time.Duration(float64(at)/p.Speed) - time.Since(p.began)
 	if left <= 0 {
 		p.note(func(played *Played) { played.Behind = max(played.Behind, -left) })
-		return ctx.Err()
 	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return pause.For(ctx, left)
 }
 
 func (p *player) note(change func(*Played)) {
