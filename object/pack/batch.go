@@ -11,8 +11,7 @@ import (
 
 var _ object.Batcher = (*Store)(nil)
 
-// PutBatch implements object.Batcher. What comes together is appended and synced together, and no goroutine is woken
-// for each.
+// PutBatch implements object.Batcher. What comes together is appended and synced together.
 func (s *Store) PutBatch(ctx context.Context, puts []object.ContentPut) []object.PutResult {
 	results := make([]object.PutResult, len(puts))
 	if err := s.life.BeginWrite(); err != nil {
@@ -36,12 +35,12 @@ func (s *Store) PutBatch(ctx context.Context, puts []object.ContentPut) []object
 			results[i].Err = err
 			continue
 		}
-		writes = append(writes, &write{info: info, content: put.Content, condition: put.If, repair: put.Repair, done: make(chan error, 1)})
+		writes = append(writes, &write{info: info, content: put.Content, condition: put.If, repair: put.Repair})
 		at = append(at, i)
 	}
-	s.queue.push(writes...)
+	s.add(writes...)
 	for i, w := range writes {
-		if err := <-w.done; err != nil {
+		if err := w.wait(); err != nil {
 			results[at[i]].Err = fmt.Errorf("write %q: %w", w.info.Name, err)
 			continue
 		}

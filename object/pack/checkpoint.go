@@ -35,13 +35,13 @@ type position struct {
 type snapshot struct {
 	catalog *catalog.Catalog[place]
 	from    position
-	tail    int64
+	unsaved int64
 }
 
 func (s *Store) snapshot() snapshot {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	snap := snapshot{catalog: s.catalog.Clone(), tail: s.tail}
+	snap := snapshot{catalog: s.catalog.Clone(), unsaved: s.unsaved}
 	if s.current != nil {
 		snap.from = position{s.current.header.number, s.current.end}
 		return snap
@@ -71,7 +71,7 @@ func (s *Store) writeCheckpoint(snap snapshot) error {
 	}
 	s.checkpoint = size
 	s.mu.Lock()
-	s.tail -= snap.tail
+	s.unsaved -= snap.unsaved
 	for number, seg := range s.segments {
 		if number < snap.from.segment {
 			seg.drops = false

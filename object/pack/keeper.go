@@ -16,7 +16,7 @@ const (
 	checkpointEvery = 64 << 20 // bytes appended, at least
 	checkpointCost  = 4        // and so many times the bytes of the checkpoint
 	maxVictims      = 8        // segments compacted in a round
-	moveAtOnce      = 4 << 20  // bytes of a victim's records in the queue, plus one record
+	moveAtOnce      = 1 << 20  // bytes of victims' records that are appended at once, plus one record
 	shortSpace      = 4        // segments' worth of waste beyond the live bytes, from which compaction does not pause
 )
 
@@ -59,15 +59,12 @@ func (s *Store) round() error {
 		return nil
 	}
 	s.mu.RLock()
-	due := s.tail >= max(checkpointEvery, checkpointCost*s.checkpoint)
+	due := s.unsaved >= max(checkpointEvery, checkpointCost*s.checkpoint)
 	s.mu.RUnlock()
 	if due {
 		if err := s.writeCheckpoint(s.snapshot()); err != nil {
 			return err
 		}
-	}
-	if err := s.prepare(); err != nil {
-		s.config.Logger.Warn("write objects without a segment prepared", "dir", s.config.Dir, "error", err)
 	}
 	for {
 		again, err := s.compact()
@@ -89,7 +86,7 @@ func (s *Store) syncAll() error {
 	var all []todo
 	s.mu.RLock()
 	for _, seg := range s.segments {
-		if seg.synced < seg.end {
+		if seg.synced.Load() < seg.end {
 			seg.acquire()
 			all = append(all, todo{seg, seg.end})
 		}
@@ -103,7 +100,7 @@ func (s *Store) syncAll() error {
 		if err == nil {
 			if err = one.seg.file.SyncData(); err == nil {
 				s.mu.Lock()
-				one.seg.synced = max(one.seg.synced, one.end)
+				one.seg.synced.Store(max(one.seg.synced.Load(), one.end))
 				s.mu.Unlock()
 			} else {
 				err = fmt.Errorf("sync segment %d: %w", one.seg.header.number, err)
@@ -186,22 +183,22 @@ func (s *Store) compact() (again bool, err error) {
 				continue
 			}
 			if err := m.move(seg, name, &versions[i]); err != nil {
-				return false, errors.Join(err, m.await())
+				return false, err
 			}
 		}
 	}
-	if err := m.await(); err != nil {
+	if err := m.flush(); err != nil {
 		return false, err
 	}
 	return s.removeSegments(victims)
 }
 
-// mover hands records to the writer, a bounded number of bytes at once.
+// mover appends records again, many at once, and waits for them.
 type mover struct {
 	store  *Store
 	pace   pace
 	moving []*write
-	bytes  int64
+	bytes  int64 // of their records
 }
 
 func (m *mover) move(seg *segment, name string, e *entry) error {
@@ -209,29 +206,29 @@ func (m *mover) move(seg *segment, name string, e *entry) error {
 	if err != nil || w == nil {
 		return err
 	}
-	m.store.queue.push(w)
 	r := w.record()
 	m.moving, m.bytes = append(m.moving, w), m.bytes+r.size()
-	if m.bytes >= moveAtOnce {
-		err = m.await()
+	if m.bytes < moveAtOnce {
+		return nil
 	}
-	return errors.Join(err, m.pace.spend(r.size()))
+	return m.flush()
 }
 
-// await waits until what was handed over is written.
-func (m *mover) await() (err error) {
+func (m *mover) flush() (err error) {
+	m.store.add(m.moving...)
 	for _, w := range m.moving {
-		err = errors.Join(err, <-w.done)
+		err = errors.Join(err, w.wait())
 	}
+	bytes := m.bytes
 	m.moving, m.bytes = m.moving[:0], 0
-	return err
+	return errors.Join(err, m.pace.spend(bytes))
 }
 
 // moved reads an entry of a victim. It is nil if the content is damaged: it stays where it is, to be
 // found by whoever scrubs.
 func (s *Store) moved(seg *segment, name string, e *entry) (*write, error) {
 	at := e.Where
-	w := &write{info: e.Info(name), blob: at.blob, from: &at, done: make(chan error, 1)}
+	w := &write{info: e.Info(name), blob: at.blob, from: &at}
 	if e.Deleted || at.blob != 0 {
 		return w, nil
 	}
@@ -293,17 +290,11 @@ type pace struct {
 	rate  int64
 	quit  chan struct{}
 	hurry bool
-	owed  int64 // bytes not yet waited for
 }
 
-const paceBytes = 1 << 20 // moved between two pauses
-
 func (p *pace) spend(bytes int64) error {
-	if p.owed += bytes; p.owed < paceBytes {
-		return nil
-	}
-	pause := time.Duration(float64(p.owed) / float64(p.rate) * float64(time.Second))
-	if p.owed = 0; p.hurry {
+	pause := time.Duration(float64(bytes) / float64(p.rate) * float64(time.Second))
+	if p.hurry {
 		pause = 0
 	}
 	timer := time.NewTimer(pause)

@@ -39,9 +39,6 @@ func (s *Store) load() error {
 	if s.lock, err = backend.OpenFolder(s.fs, s.config.Dir, segmentsFolder, blobsFolder); err != nil {
 		return err
 	}
-	if err := s.removeSpare(); err != nil {
-		return err
-	}
 	from, err := s.readCheckpoint()
 	if err != nil {
 		return err
@@ -88,7 +85,7 @@ func (s *Store) openSegments() error {
 		return err
 	}
 	for _, number := range numbers {
-		s.next = max(s.next, number+1)
+		s.log.next = max(s.log.next, number+1)
 		if err := s.openSegment(number); err != nil {
 			return fmt.Errorf("open segment %d: %w", number, err)
 		}
@@ -122,7 +119,8 @@ func (s *Store) openSegment(number uint64) error {
 		return file.Close()
 	}
 	seg := newSegment(header, file)
-	seg.end, seg.synced = stat.Size(), stat.Size()
+	seg.end = stat.Size()
+	seg.synced.Store(seg.end)
 	s.segments[number] = seg
 	return nil
 }

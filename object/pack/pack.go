@@ -44,6 +44,8 @@ const (
 	maxInline      = 1 << 20 // bytes of content in a segment; larger ones have a file of their own
 	maxGroupBytes  = 4 << 20 // written at once, plus one record
 	maxIntakeBytes = 64 << 20
+
+	minSegmentBytes = 4 * pageSize // so that compaction, which fills the pages, gains something
 )
 
 // place says where a version is.
@@ -55,8 +57,8 @@ type place struct {
 
 type entry = catalog.Entry[place]
 
-// Store is the backend. A goroutine, the writer, appends; if the policy is always, another one, the syncer, makes that durable; a third, the
-// keeper, compacts, checkpoints, prepares the next segment and, if the policy is an interval, syncs.
+// Store is the backend. Who puts encodes a record; a goroutine, the writer, appends groups of them and, if the policy is always, syncs
+// each; another one, the keeper, compacts, checkpoints and, if the policy is an interval, syncs.
 type Store struct {
 	catalog.Reader[place] // Stat, History and List
 
@@ -65,32 +67,25 @@ type Store struct {
 	lock    io.Closer
 	intake  *semaphore.Weighted // of bytes that bodies being put take in memory
 	bodies  sync.Pool           // of *[]byte, for these and for contents being read
-	queue   queue
+	log     log
 	blobs   atomic.Uint64 // number of the last one
-	flights *flights
-	spare   spare
 	life    backend.Life
 	damaged int // records and segments that could not be read at the start
 
 	mu       sync.RWMutex
 	catalog  *catalog.Catalog[place] // changed only under mu, so that it agrees with the segments
 	segments map[uint64]*segment
-	current  *segment // the one that is appended to; nil until there is something to append. The writer changes it while nothing is in flight
+	current  *segment // the one that is appended to; nil until there is something to append
 	garbage  []uint64
 
 	wake       chan struct{} // has one element when there is work for the keeper
 	quit       chan struct{} // closed for the keeper to end, which the writer outlives
 	keeper     sync.WaitGroup
-	writer     sync.WaitGroup // and syncer
-	keeping    sync.Mutex     // one checkpoint or compaction at a time; before mu
-	tail       int64          // bytes appended since the last checkpoint; under mu
-	checkpoint int64          // bytes of it; the keeper's
-
-	// The writer's.
-	group  uint64 // number of the last one
-	next   uint64 // number of the next segment
-	at     int64  // where in the current segment to append
-	buffer []byte
+	writer     sync.WaitGroup
+	keeping    sync.Mutex // one checkpoint or compaction at a time; before mu
+	unsaved    int64      // bytes appended since the last checkpoint; under mu
+	checkpoint int64      // bytes of it; the keeper's
+	tail       tail       // of the current segment; the writer's
 }
 
 var _ object.Store = (*Store)(nil)
@@ -107,7 +102,7 @@ func Open(config Config) (*Store, error) {
 	if config.CompactRate == 0 {
 		config.CompactRate = 32 << 20
 	}
-	if config.SegmentBytes < segmentHeaderSize || config.SegmentBytes > math.MaxInt64/4 || config.CompactRate < 0 {
+	if config.SegmentBytes < minSegmentBytes || config.SegmentBytes > math.MaxInt64/4 || config.CompactRate < 0 {
 		return nil, fmt.Errorf("open %s: segments of %d bytes, compaction of %d bytes a second", config.Dir, config.SegmentBytes, config.CompactRate)
 	}
 	s := &Store{
@@ -119,21 +114,15 @@ func Open(config Config) (*Store, error) {
 		segments: map[uint64]*segment{},
 		wake:     make(chan struct{}, 1),
 		quit:     make(chan struct{}),
-		next:     1,
-		flights:  newFlights(),
 	}
 	if s.fs == nil {
 		s.fs = vfs.Default
 	}
-	s.queue.ready, s.queue.ended = make(chan struct{}, 1), make(chan struct{})
-	if err := s.load(); err != nil {
+	if err := errors.Join(s.log.init(config), s.load()); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", config.Dir, err), s.release())
 	}
 	s.Reader = catalog.NewReader(&s.life, s.catalog)
 	s.writer.Go(s.write)
-	if config.Sync == backend.SyncAlways {
-		s.writer.Go(s.sync)
-	}
 	s.keeper.Go(s.keep)
 	s.wakeKeeper()
 	return s, nil
@@ -215,12 +204,11 @@ func (s *Store) Drop(_ context.Context, name string, v object.Version) error {
 	return err
 }
 
-// submit hands a write to the writer and waits for its group.
+// submit waits until a write is done.
 func (s *Store) submit(w *write) (object.Info, error) {
-	w.done = make(chan error, 1)
-	s.queue.push(w)
-	err := <-w.done
-	if w.blob != 0 && !w.written {
+	s.add(w)
+	err := w.wait()
+	if w.blob != 0 && !w.written() {
 		err = errors.Join(err, s.fs.Remove(s.blobPath(w.blob)))
 	}
 	if err != nil {
@@ -327,14 +315,14 @@ func (s *Store) Close() error {
 	}
 	close(s.quit)
 	s.keeper.Wait()
-	close(s.queue.ended)
+	close(s.log.ended)
 	s.writer.Wait()
-	err := s.removeSpare()
+	err := s.closeTail()
 	stopped := s.life.Stopped() != nil
 	if !stopped && s.current != nil {
 		err = errors.Join(err, s.current.truncate())
 	}
-	if !stopped && s.tail > 0 {
+	if !stopped && s.unsaved > 0 {
 		err = errors.Join(err, s.writeCheckpoint(s.snapshot()))
 	}
 	return errors.Join(err, s.release())
@@ -345,6 +333,7 @@ func (s *Store) release() (err error) {
 	for _, seg := range s.segments {
 		err = errors.Join(err, seg.release())
 	}
+	err = errors.Join(err, s.log.release())
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -366,7 +355,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	stats := Stats{Names: s.catalog.Len(), Segments: len(s.segments), Damaged: s.damaged, Stopped: s.life.Stopped(), IndexStale: s.tail}
+	stats := Stats{Names: s.catalog.Len(), Segments: len(s.segments), Damaged: s.damaged, Stopped: s.life.Stopped(), IndexStale: s.unsaved}
 	for _, seg := range s.segments {
 		stats.DiskBytes += seg.end
 		stats.LiveBytes += seg.live

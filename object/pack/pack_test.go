@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) { conformance.RunOn(t, open) }
 
 // openSmall has segments so small that every round of a history fills some, and compaction follows.
 func openSmall(fs vfs.FS, policy backend.Sync) (object.Store, error) {
-	return Open(Config{Dir: "/objects", Keep: conformance.Keep, Sync: policy, SegmentBytes: 4 << 10, CompactRate: 1 << 40, FS: fs, Logger: quiet()})
+	return Open(Config{Dir: "/objects", Keep: conformance.Keep, Sync: policy, SegmentBytes: minSegmentBytes, CompactRate: 1 << 40, FS: fs, Logger: quiet()})
 }
 
 func TestCrash(t *testing.T) { conformance.Crash(t, openSmall, maxInline+1, 4) }

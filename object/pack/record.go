@@ -17,7 +17,9 @@ const (
 	segmentCopySize   = 32
 	segmentHeaderSize = 2 * segmentCopySize // it stands there twice: of a damaged copy the other is read
 	recordHeaderSize  = 104
-	align             = 8 // records begin at multiples of it
+	maxRecord         = recordHeaderSize + object.MaxName + maxInline + align
+	align             = 8    // records begin at multiples of it
+	pageSize          = 4096 // groups do where each is synced; most page caches and disks take whole pages only
 
 	kindContent = 1 // the content follows
 	kindDelete  = 2
@@ -78,6 +80,8 @@ type record struct {
 	synced int64  // everything before it in the segment was durable when this was written
 	blob   uint64 // number of the content's own file, if it has one
 	drop   bool   // info is only the name and a version
+
+	padding int64 // bytes of zeros behind the record that belong to it: the rest of the page of a group
 }
 
 func (r *record) kind() byte {
@@ -100,7 +104,7 @@ func (r *record) inline() int64 {
 	return 0
 }
 
-// size is the whole record's length, padding included.
+// size is the record's length without the padding of its group.
 func (r *record) size() int64 {
 	return (recordHeaderSize + int64(len(r.info.Name)) + r.inline() + align - 1) / align * align
 }
@@ -136,14 +140,27 @@ func (r *record) append(dst []byte, salt uint64, content []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(r.info.Size))
 	dst = append(dst, r.info.Sum[:]...)
 	dst = binary.LittleEndian.AppendUint64(dst, r.blob)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(r.padding))
 	dst = binary.LittleEndian.AppendUint32(dst, 0)
-	dst = binary.LittleEndian.AppendUint32(dst, checksum(saltSum(salt), dst[start:], []byte(r.info.Name)))
 	dst = append(dst, r.info.Name...)
+	sealRecord(dst[start:], salt)
 	dst = append(dst, content...)
 	for (len(dst)-start)%align != 0 {
 		dst = append(dst, 0)
 	}
 	return dst
+}
+
+// sealRecord puts the checksum into the encoded header and name that b begins with.
+func sealRecord(b []byte, salt uint64) {
+	name := b[recordHeaderSize:][:binary.LittleEndian.Uint16(b[6:])]
+	binary.LittleEndian.PutUint32(b[recordHeaderSize-4:], checksum(saltSum(salt), b[:recordHeaderSize-4], name))
+}
+
+// setPadding changes the padding of an encoded record.
+func setPadding(b []byte, salt uint64, padding int) {
+	binary.LittleEndian.PutUint32(b[recordHeaderSize-8:], uint32(padding))
+	sealRecord(b, salt)
 }
 
 // parseRecord decodes the header and the name of the record that begins with b, at an offset of the segment with that salt.
@@ -165,6 +182,8 @@ func parseRecord(b []byte, salt uint64, offset int64) (record, error) {
 		synced: int64(binary.LittleEndian.Uint64(b[24:])),
 		blob:   binary.LittleEndian.Uint64(b[88:]),
 		drop:   b[4] == kindDrop,
+
+		padding: int64(binary.LittleEndian.Uint32(b[96:])),
 		info: object.Info{
 			Name:    string(name),
 			Version: object.VersionOf([object.VersionSize]byte(b[32:])),
@@ -175,7 +194,7 @@ func parseRecord(b []byte, salt uint64, offset int64) (record, error) {
 	}
 	const maxSize = 1 << 60 // so that sums of sizes cannot overflow
 	if r.offset != offset || r.kind() != b[4] || r.info.Size < 0 || r.info.Size > maxSize || r.inline() > maxInline ||
-		r.synced < 0 || r.synced > offset || object.CheckName(r.info.Name) != nil {
+		r.padding >= pageSize || r.synced < 0 || r.synced > offset || object.CheckName(r.info.Name) != nil {
 		return record{}, errRecord
 	}
 	return r, nil

@@ -75,7 +75,7 @@ func scan(file vfs.File, salt uint64, from, size int64) (scanned, error) {
 		group = r.group
 		found.synced = max(found.synced, r.synced)
 		found.records = append(found.records, r)
-		at += r.size()
+		at = min(at+r.size()+r.padding, size)
 		found.end = at
 	}
 	return found, nil
@@ -125,7 +125,7 @@ func (s *Store) replay(seg *segment, from int64) error {
 				continue
 			}
 		}
-		s.tail += r.size()
+		s.unsaved += r.size()
 		if r.drop {
 			seg.drops = true
 			if s.catalog.Versions(r.info.Name).CheckDrop(r.info.Name, r.info.Version) == nil {
@@ -135,7 +135,7 @@ func (s *Store) replay(seg *segment, from int64) error {
 		}
 		s.catalog.Add(r.info.Name, catalog.EntryOf(r.info, place{segment: seg.header.number, offset: r.offset, blob: r.blob}))
 	}
-	seg.synced = seg.end
+	seg.synced.Store(seg.end)
 	if err := seg.truncate(); err != nil {
 		return err
 	}

@@ -10,26 +10,41 @@ import (
 	"carillon/object/backend"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
 )
 
 // segment is a file of records.
 type segment struct {
 	header segmentHeader
-	file   vfs.File
+	file   vfs.File     // nil before the first group
 	refs   atomic.Int32 // of the store and of readers; the last one closes the file
 
 	// Under the store's mu.
-	end    int64 // behind the last record
-	live   int64 // bytes of records that the catalogue refers to
-	held   int64 // live bytes that compaction could not move because they are damaged
-	synced int64 // what is before it is durable
-	drops  bool  // it may have a record of a drop behind the checkpoint
+	end   int64 // behind the last record
+	live  int64 // bytes of records that the catalogue refers to
+	held  int64 // live bytes that compaction could not move because they are damaged
+	drops bool  // it may have a record of a drop behind the checkpoint
+
+	synced atomic.Int64 // what is before it is durable; changed under mu
 }
 
 func newSegment(header segmentHeader, file vfs.File) *segment {
 	seg := &segment{header: header, file: file, end: segmentHeaderSize}
+	seg.synced.Store(segmentHeaderSize)
 	seg.refs.Store(1)
 	return seg
+}
+
+// truncate gives back what is behind the end.
+func (seg *segment) truncate() error {
+	fd := seg.file.Fd()
+	if fd == vfs.InvalidFd {
+		return nil
+	}
+	if err := unix.Ftruncate(int(fd), seg.end); err != nil {
+		return fmt.Errorf("truncate segment %d: %w", seg.header.number, err)
+	}
+	return nil
 }
 
 // acquire is called while the store still has its reference.

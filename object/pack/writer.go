@@ -1,10 +1,9 @@
 package pack
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"carillon/object"
 	"carillon/object/backend"
@@ -13,107 +12,77 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// write is a record to be appended.
-type write struct {
-	info      object.Info
-	content   []byte
-	blob      uint64
-	condition object.Condition
-	repair    bool
-	from      *place // not nil if compaction moves the record from there
-	drop      bool   // forget the name, if info's version is not older than its newest
-	done      chan error
-	written   bool  // set before done: a record was appended
-	at        int64 // in the current segment
-}
-
-func (w *write) record() record { return record{info: w.info, blob: w.blob, drop: w.drop} }
-
-// write is the writer: it decides what comes, in order, and appends it, also while what came before is being synced.
+// write is the writer: it appends one group after the other.
 func (s *Store) write() {
-	defer close(s.flights.ended)
-	for {
-		select {
-		case <-s.queue.ready:
-		case <-s.queue.ended:
-			return
-		}
-		for waiting := s.queue.take(); len(waiting) > 0; {
-			waiting = waiting[s.commit(waiting):]
-		}
+	for g := s.log.take(); g != nil; g = s.log.take() {
+		s.log.finish(g, s.commit(g))
 	}
 }
 
-// commit decides and appends as many of the writes as make a group, in order, and
-// returns how many these were. The group is answered when it is durable.
-func (s *Store) commit(waiting []*write) int {
-	if err := s.ready(); err != nil {
-		for _, w := range waiting {
-			w.done <- err
-		}
-		return len(waiting)
-	}
-	group, taken := s.gather(waiting)
-	switch {
-	case taken == 0: // what came before of the name decides about this, and is on its way
-		s.flights.land()
-		return 0
-	case len(group) == 0:
-		return taken
-	}
-	if err := s.append(group); err != nil {
-		for _, w := range group {
-			w.done <- err
-		}
-		return taken
-	}
-	if s.config.Sync == backend.SyncAlways {
-		s.flights.push(batch{group, s.at})
-		return taken
-	}
-	s.publish(batch{group, s.at})
-	return taken
-}
-
-// ready makes a segment to append to, if there is none or it is full.
-func (s *Store) ready() error {
+// commit makes a group what readers see and, if the policy is always, durable.
+func (s *Store) commit(g *group) error {
 	if err := s.life.Stopped(); err != nil {
 		return err
 	}
-	if s.current != nil && s.at < s.config.SegmentBytes {
-		return nil
+	if g.seg != s.current {
+		if err := s.startSegment(g.seg); err != nil {
+			return fmt.Errorf("start segment %d: %w", g.seg.header.number, err)
+		}
 	}
-	s.flights.land()
-	return s.startSegment()
+	begun := time.Now()
+	if _, err := s.tail.WriteAt(g.buffer, g.start); err != nil {
+		return errors.Join(fmt.Errorf("append to segment %d: %w", g.seg.header.number, err), s.retract(g))
+	}
+	if s.config.Sync == backend.SyncAlways {
+		if err := s.tail.SyncData(); err != nil {
+			return s.life.Stop(fmt.Errorf("sync segment %d: %w", g.seg.header.number, err))
+		}
+		s.log.synced(g, time.Since(begun))
+	}
+	s.publish(g)
+	return nil
 }
 
-func (s *Store) startSegment() error {
-	header := segmentHeader{number: s.next, salt: randomSalt()}
-	path := s.segmentPath(header.number)
-	file, err := s.createSegment(path, header)
+// tail is how the end of a segment is written.
+type tail interface {
+	WriteAt(b []byte, offset int64) (int, error)
+	SyncData() error
+	Close() error
+}
+
+// startSegment makes the file of a segment, for the groups to come.
+func (s *Store) startSegment(seg *segment) error {
+	path := s.segmentPath(seg.header.number)
+	file, err := s.createSegment(path, seg.header)
 	if err != nil {
-		return fmt.Errorf("start segment %d: %w", header.number, err)
+		return err
 	}
-	seg := newSegment(header, file)
-	seg.synced = segmentHeaderSize
-	s.next++
-	s.at = segmentHeaderSize
+	if err := s.closeTail(); err != nil {
+		return errors.Join(err, file.Close(), s.fs.Remove(path))
+	}
+	seg.file, s.tail = file, file
+	if s.config.Sync == backend.SyncAlways && s.fs == vfs.Default {
+		if direct, err := openDirect(path); err == nil {
+			s.tail = direct
+		}
+	}
 	s.mu.Lock()
-	s.current, s.segments[header.number] = seg, seg
+	s.current, s.segments[seg.header.number] = seg, seg
 	s.mu.Unlock()
 	s.wakeKeeper()
 	return nil
 }
 
-// createSegment makes a file with a header, of the spare one if there is one.
-func (s *Store) createSegment(path string, header segmentHeader) (vfs.File, error) {
-	if s.spare.move(spareReady, spareTaken) {
-		err := s.fs.Rename(s.path(spareName), path)
-		s.spare.move(spareTaken, noSpare)
-		if err != nil {
-			return nil, err
-		}
+// closeTail closes what only the writer has open.
+func (s *Store) closeTail() error {
+	if s.current == nil || s.tail == tail(s.current.file) {
+		return nil
 	}
+	return s.tail.Close()
+}
+
+// createSegment makes a file with a header, durably: what is behind a torn header could not be told from what was torn, too.
+func (s *Store) createSegment(path string, header segmentHeader) (vfs.File, error) {
 	file, err := s.fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, err
@@ -131,36 +100,13 @@ func (s *Store) createSegment(path string, header segmentHeader) (vfs.File, erro
 	return file, nil
 }
 
-func randomSalt() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return binary.LittleEndian.Uint64(b[:])
-}
-
-// gather answers the writes that need no record and returns the others, up to the first of a name that is in
-// flight, whose outcome it depends on.
-func (s *Store) gather(waiting []*write) (group []*write, taken int) {
+// decide tells whether a record is needed.
+func (s *Store) decide(w *write) (needed bool, err error) {
+	if err := s.life.Stopped(); err != nil {
+		return false, err
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	bytes := int64(0)
-	for _, w := range waiting {
-		if bytes >= maxGroupBytes || s.flights.has(w.info.Name) {
-			break
-		}
-		taken++
-		if needed, err := s.decide(w); err != nil || !needed {
-			w.done <- err
-			continue
-		}
-		s.flights.add(w.info.Name)
-		r := w.record()
-		bytes += r.size()
-		group = append(group, w)
-	}
-	return group, taken
-}
-
-func (s *Store) decide(w *write) (needed bool, err error) {
 	switch {
 	case w.drop:
 		versions := s.catalog.Versions(w.info.Name)
@@ -172,40 +118,13 @@ func (s *Store) decide(w *write) (needed bool, err error) {
 	return s.catalog.Decide(w.info, w.condition, w.repair)
 }
 
-// pageSize is that of most page caches.
-const pageSize = 4096
-
-// append writes a group behind the end, and zeros up to the end of the page: of a page that is written in part the kernel would
-// read the rest from the disk first, where it would wait for the sync that is under way.
-func (s *Store) append(group []*write) error {
-	seg := s.current
-	s.group++
-	s.buffer = s.buffer[:0]
-	synced := s.syncedTo(seg)
-	for _, w := range group {
-		r := w.record()
-		w.at = s.at + int64(len(s.buffer))
-		r.offset, r.group, r.synced = w.at, s.group, synced
-		s.buffer = r.append(s.buffer, seg.header.salt, w.content)
-	}
-	end := s.at + int64(len(s.buffer))
-	s.buffer = append(s.buffer, make([]byte, -end&(pageSize-1))...)
-	if _, err := seg.file.WriteAt(s.buffer, s.at); err != nil {
-		s.flights.remove(group)
-		err = fmt.Errorf("append to segment %d: %w", seg.header.number, err)
-		return errors.Join(err, s.retract(group))
-	}
-	s.at = end
-	return nil
-}
-
 // retract makes that a start does not find the records of a group whose write failed: its writers are told that nothing
 // was written.
-func (s *Store) retract(group []*write) error {
-	file := s.current.file
+func (s *Store) retract(g *group) error {
+	file := g.seg.file
 	stat, err := file.Stat()
 	if err == nil {
-		for _, w := range group {
+		for _, w := range g.writes {
 			if w.at < stat.Size() && err == nil {
 				_, err = file.WriteAt(make([]byte, min(recordHeaderSize, stat.Size()-w.at)), w.at)
 			}
@@ -215,48 +134,35 @@ func (s *Store) retract(group []*write) error {
 		err = file.SyncData()
 	}
 	if err != nil {
-		return s.life.Stop(fmt.Errorf("retract a write in segment %d: %w", s.current.header.number, err))
+		return s.life.Stop(fmt.Errorf("retract a write in segment %d: %w", g.seg.header.number, err))
 	}
 	return nil
 }
 
-func (s *Store) syncedTo(seg *segment) int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return seg.synced
-}
-
-// publish makes a group what readers see, and answers it.
-func (s *Store) publish(b batch) {
+// publish makes a group what readers see.
+func (s *Store) publish(g *group) {
 	s.mu.Lock()
-	seg := s.current
-	before := seg.end
-	s.tail += b.end - before
-	seg.end = b.end
+	defer s.mu.Unlock()
+	s.unsaved += g.end() - g.seg.end
+	g.seg.end = g.end()
 	if s.config.Sync == backend.SyncAlways {
-		seg.synced = b.end
+		g.seg.synced.Store(g.seg.end)
 	}
-	for _, w := range b.group {
-		w.written = true
+	for _, w := range g.writes {
 		if w.drop {
-			seg.drops = true
+			g.seg.drops = true
 			s.forget(w.info.Name, s.catalog.Versions(w.info.Name))
 			continue
 		}
-		s.add(w.info, place{segment: seg.header.number, offset: w.at, blob: w.blob})
+		s.record(w.info, place{segment: g.seg.header.number, offset: w.at, blob: w.blob})
 	}
-	if prepareAt := s.config.SegmentBytes / spareFrom; len(s.garbage) > 0 || before <= prepareAt && seg.end > prepareAt {
+	if len(s.garbage) > 0 {
 		s.wakeKeeper()
-	}
-	s.mu.Unlock()
-	s.flights.remove(b.group)
-	for _, w := range b.group {
-		w.done <- nil
 	}
 }
 
-// add takes a record into the catalogue.
-func (s *Store) add(info object.Info, at place) {
+// record takes a record into the catalogue.
+func (s *Store) record(info object.Info, at place) {
 	e := catalog.EntryOf(info, at)
 	s.account(info.Name, &e, 1)
 	for _, old := range s.catalog.Add(info.Name, e) {
