@@ -318,11 +318,7 @@ func (s *Store) Close() error {
 	close(s.log.ended)
 	s.writer.Wait()
 	err := s.closeTail()
-	stopped := s.life.Stopped() != nil
-	if !stopped && s.current != nil {
-		err = errors.Join(err, s.current.truncate())
-	}
-	if !stopped && s.unsaved > 0 {
+	if s.life.Stopped() == nil && s.unsaved > 0 {
 		err = errors.Join(err, s.writeCheckpoint(s.snapshot()))
 	}
 	return errors.Join(err, s.release())

@@ -35,7 +35,7 @@ func newSegment(header segmentHeader, file vfs.File) *segment {
 	return seg
 }
 
-// truncate gives back what is behind the end.
+// truncate cuts off what is behind the last record.
 func (seg *segment) truncate() error {
 	fd := seg.file.Fd()
 	if fd == vfs.InvalidFd {

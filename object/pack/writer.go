@@ -73,12 +73,14 @@ func (s *Store) startSegment(seg *segment) error {
 	return nil
 }
 
-// closeTail closes what only the writer has open.
+// closeTail closes what is open of the current segment for its end only.
 func (s *Store) closeTail() error {
 	if s.current == nil || s.tail == tail(s.current.file) {
 		return nil
 	}
-	return s.tail.Close()
+	closing := s.tail
+	s.tail = s.current.file
+	return closing.Close()
 }
 
 // createSegment makes a file with a header, durably: what is behind a torn header could not be told from what was torn, too.
