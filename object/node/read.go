@@ -38,6 +38,9 @@ func (q *request) getFrom(mode replica.Read) error {
 		return err
 	}
 	body, err := cluster.Get(q.r.Context(), q.name, mode, o)
+	if errors.Is(err, object.ErrNotFound) && !o.Version.IsZero() && !q.query.Has("version") {
+		return fmt.Errorf("%w with the version that was the newest when its size was asked for", replica.ErrTooFew)
+	}
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,10 @@ func (b *body) resume(cause error) error {
 		from := b.others[0]
 		b.others = b.others[1:]
 		rest := object.Get{Version: b.info.Version, Offset: b.offset + b.read, Length: b.length - b.read}
-		next, _, err := b.c.failover(b.ctx, b.name, []string{from}, rest)
+		next, _, err := b.c.failover(b.ctx, []string{from}, sought{name: b.name, Get: rest})
+		if errors.Is(err, object.ErrNotFound) {
+			continue // it has another version
+		}
 		if err != nil {
 			cause = errors.Join(cause, err)
 			continue

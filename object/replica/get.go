@@ -39,19 +39,22 @@ func (c *Coordinator) Get(ctx context.Context, name string, mode Read, o object.
 	var err error
 	switch mode {
 	case Newest:
-		return c.getNewest(ctx, view, name, o)
+		return c.getNewest(ctx, name, o)
 	case Race:
-		body, from, err = c.race(ctx, name, all, o)
+		body, from, err = c.race(ctx, all, sought{name: name, Get: o})
 	case Failover:
-		body, from, err = c.failover(ctx, name, all, o)
+		body, from, err = c.failover(ctx, all, sought{name: name, Get: o})
 	default:
-		body, from, err = c.failover(ctx, name, all[:1], o)
+		body, from, err = c.failover(ctx, all[:1], sought{name: name, Get: o})
 	}
-	if err == nil {
+	more := mode != One || errors.Is(err, object.ErrNotFound) // which one node alone cannot know
+	switch {
+	case err == nil:
 		return c.resumable(ctx, name, body, from, all), nil
-	}
-	if o.Version.IsZero() && (mode != One || errors.Is(err, object.ErrNotFound)) {
-		return c.getNewest(ctx, view, name, o) // enough nodes may know that there is none
+	case more && o.Version.IsZero():
+		return c.getNewest(ctx, name, o)
+	case more && mode == One:
+		return c.Get(ctx, name, Failover, o)
 	}
 	return nil, fmt.Errorf("reading %q: %w", name, err)
 }
@@ -142,36 +145,68 @@ func (c *Coordinator) survey(ctx context.Context, view *View, name string) (obje
 	return object.Info{}, nil, fmt.Errorf("looking for %q: %w: %w", name, ErrTooFew, errors.Join(failures...))
 }
 
-func (c *Coordinator) getNewest(ctx context.Context, view *View, name string, o object.Get) (object.Body, error) {
-	newest, holders, err := c.survey(ctx, view, name)
-	if err != nil {
-		return nil, err
+// getNewest reads what a survey finds to be newest or, from a node that has got a newer version since, that. If nobody can give
+// it, a write may have passed by: then another survey finds something else, be it nothing.
+func (c *Coordinator) getNewest(ctx context.Context, name string, o object.Get) (object.Body, error) {
+	var failed error
+	for range maxAttempts {
+		view := c.view.Load()
+		newest, holders, err := c.survey(ctx, view, name)
+		switch {
+		case err != nil:
+			return nil, err
+		case newest.Deleted || newest.Version.IsZero():
+			return nil, fmt.Errorf("reading %q: %w", name, object.ErrNotFound)
+		case newest.Version == o.Version:
+			return nil, failed
+		}
+		o.Version = newest.Version
+		_, all := view.holders(name)
+		nodes := union(holders, all) // the others may have got it meanwhile
+		body, from, err := c.failover(ctx, nodes, sought{name, o, holders})
+		if err == nil {
+			return c.resumable(ctx, name, body, from, nodes), nil
+		}
+		failed = fmt.Errorf("reading %q: %w", name, err)
+		if errors.Is(err, object.ErrRange) || ctx.Err() != nil {
+			break
+		}
 	}
-	if newest.Deleted || newest.Version.IsZero() {
-		return nil, fmt.Errorf("reading %q: %w", name, object.ErrNotFound)
-	}
-	_, all := view.holders(name)
-	o.Version = newest.Version
-	nodes := union(holders, all) // the others may have got it meanwhile
-	body, from, err := c.failover(ctx, name, nodes, o)
-	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", name, err)
-	}
-	return c.resumable(ctx, name, body, from, nodes), nil
+	return nil, failed
 }
 
+// sought is what a read asks nodes for.
+type sought struct {
+	name string
+	object.Get
+	had []string // nodes that had Version when they were asked last: by now they may have displaced it, and what they have is as good
+}
+
+// errGone says that a node has nothing to read any more in the place of what it had. It says nothing of the name, unlike
+// object.ErrNotFound.
+var errGone = errors.New("what it had is gone")
+
 // open asks one node, and has it mended if its copy is damaged.
-func (c *Coordinator) open(ctx context.Context, from, name string, o object.Get) (object.Body, error) {
+func (c *Coordinator) open(ctx context.Context, from string, s sought) (object.Body, error) {
 	node, err := c.config.Node(from)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", from, err)
 	}
+	had, o := slices.Contains(s.had, from), s.Get
+	if had {
+		o.Version = object.Version{}
+	}
 	begun := c.config.Clock.Wall()
-	body, err := node.Get(ctx, name, o)
+	body, err := node.Get(ctx, s.name, o)
+	switch {
+	case err == nil && body.Info().Version.Compare(s.Version) < 0: // it has lost its disk and got an older copy back
+		err = errors.Join(errGone, body.Close())
+	case had && errors.Is(err, object.ErrNotFound):
+		err = errGone
+	case errors.Is(err, object.ErrDamaged):
+		c.repairs.add(repair{name: s.name, deep: true})
+	}
 	if err != nil {
-		if errors.Is(err, object.ErrDamaged) {
-			c.repairs.add(repair{name: name, deep: true})
-		}
 		return nil, fmt.Errorf("node %s: %w", from, err)
 	}
 	c.latency.add(c.config.Clock.Wall().Sub(begun))

@@ -13,13 +13,13 @@ import (
 
 // failover asks nodes in their order. The error is ErrNotFound only if all said so. Each
 // node has the timeout to begin its answer.
-func (c *Coordinator) failover(ctx context.Context, name string, nodes []string, o object.Get) (object.Body, string, error) {
-	return c.hedged(ctx, name, nodes, o, c.config.Timeout)
+func (c *Coordinator) failover(ctx context.Context, nodes []string, s sought) (object.Body, string, error) {
+	return c.hedged(ctx, nodes, s, c.config.Timeout)
 }
 
 // race asks the next node whenever the last one has not answered within the hedge.
-func (c *Coordinator) race(ctx context.Context, name string, nodes []string, o object.Get) (object.Body, string, error) {
-	return c.hedged(ctx, name, nodes, o, c.latency.hedge())
+func (c *Coordinator) race(ctx context.Context, nodes []string, s sought) (object.Body, string, error) {
+	return c.hedged(ctx, nodes, s, c.latency.hedge())
 }
 
 // opening is the reads of one object that are under way at several nodes. One
@@ -40,14 +40,14 @@ type opened struct {
 
 // hedged asks the first node, and the next each time that an answer is bad or none came
 // for patience. The first body wins.
-func (c *Coordinator) hedged(ctx context.Context, name string, nodes []string, o object.Get, patience time.Duration) (object.Body, string, error) {
+func (c *Coordinator) hedged(ctx context.Context, nodes []string, s sought, patience time.Duration) (object.Body, string, error) {
 	reads := opening{group: &c.working, answers: make(chan opened, len(nodes))}
 	start := func() {
 		read := len(reads.cancels)
 		ctx, cancel := context.WithCancel(ctx)
 		reads.cancels = append(reads.cancels, cancel)
 		c.working.Go(func() {
-			body, err := c.open(ctx, nodes[read], name, o)
+			body, err := c.open(ctx, nodes[read], s)
 			reads.answers <- opened{read, body, err}
 		})
 	}
@@ -69,7 +69,8 @@ func (c *Coordinator) hedged(ctx context.Context, name string, nodes []string, o
 		case <-timer.C:
 			if len(reads.cancels) == len(nodes) {
 				reads.abandon(-1)
-				return nil, "", errors.Join(fmt.Errorf("%w within %v", ErrTooFew, patience), reads.failure())
+				reads.failures = append(reads.failures, fmt.Errorf("no answer within %v", patience))
+				return nil, "", reads.failure()
 			}
 			c.counts.hedges.Add(1)
 		case <-ctx.Done():

@@ -10,7 +10,8 @@ import (
 	"carillon/object/clock"
 )
 
-// maxAttempts bounds how often a write is stamped anew because it met a newer one.
+// maxAttempts bounds how often a write is stamped anew because it met a newer one, and how often a read looks again because
+// one passed by.
 const maxAttempts = 8
 
 // Source is a content that can be read more than once: each copy and each retry opens it anew. One of known size up to MaxQueued

@@ -88,8 +88,22 @@ type Mended struct {
 // mend brings the newest version of a name to all nodes where it belongs, and removes it from others when
 // they have it. Nodes besides those of the view that may have a copy are extra. If deep, the
 // copies are read on their nodes and damaged ones replaced from good ones. The error says what
-// could not be done; the rest was.
-func (c *Coordinator) mend(ctx context.Context, name string, extra []string, deep bool) (Mended, error) {
+// could not be done; the rest was. If the name is overwritten meanwhile, that version is brought to all.
+func (c *Coordinator) mend(ctx context.Context, name string, extra []string, deep bool) (mended Mended, err error) {
+	for range maxAttempts {
+		var m Mended
+		m, err = c.mendOnce(ctx, name, extra, deep)
+		m.Copied, m.Repaired, m.Dropped = m.Copied+mended.Copied, m.Repaired+mended.Repaired, m.Dropped+mended.Dropped
+		mended = m
+		if !errors.Is(err, object.ErrNotFound) {
+			break
+		}
+	}
+	return mended, err
+}
+
+// mendOnce fails with ErrNotFound among its errors if what it found to be newest is displaced before it could be copied.
+func (c *Coordinator) mendOnce(ctx context.Context, name string, extra []string, deep bool) (Mended, error) {
 	view := c.view.Load()
 	now, all := view.holders(name)
 	all = union(all, extra)
