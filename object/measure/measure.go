@@ -36,7 +36,7 @@ type Scale struct {
 // Full is the scale that the goals are about.
 func Full() Scale {
 	return Scale{
-		Writes:  Writes{Turns: 15, Files: 1000, Packed: 8000},
+		Writes:  Writes{Turns: 6, Files: 2500, Packed: 32_000},
 		Joined:  20_000,
 		Cluster: Cluster{Turns: 7, Objects: 3000},
 		Serve:   Serve{Turns: 9, Small: 10_000, Large: 24},
@@ -47,7 +47,7 @@ func Full() Scale {
 // Quick takes less than 50 seconds.
 func Quick() Scale {
 	return Scale{
-		Writes:  Writes{Turns: 7, Files: 300, Packed: 3000},
+		Writes:  Writes{Turns: 3, Files: 600, Packed: 16_000},
 		Joined:  20_000,
 		Cluster: Cluster{Turns: 3, Objects: 1500},
 		Serve:   Serve{Turns: 3, Small: 4000, Large: 6},

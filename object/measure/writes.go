@@ -19,7 +19,8 @@ import (
 	"carillon/peer"
 )
 
-// Writes is how many objects are written in a turn, to a store that keeps a file an object and to packs.
+// Writes is how many objects are written in a turn, to a store that keeps a file an object and to packs. Those to packs are of several
+// checkpoints, which all of them pay for.
 type Writes struct{ Turns, Files, Packed int }
 
 const writers = 32

@@ -26,9 +26,6 @@ type Background struct {
 const (
 	partitions = 8 // as in a server that is told nothing else
 
-	// gcPercent is the server's, which says why.
-	gcPercent = 25
-
 	// rollAfter is when all that was sealed has to be in the coarser tiers.
 	rollAfter = store.DefaultRollupDelay + 2*time.Hour
 )
@@ -38,7 +35,7 @@ const (
 // files as there ever are, and these are merged. The heads themselves are there before, and what is fed later waits: nothing
 // but the work is counted.
 func (r *run) background(ctx context.Context) (_ []figure.Figure, err error) {
-	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	defer debug.SetGCPercent(debug.SetGCPercent(store.GCPercent))
 	merging := make(chan struct{}, 1)
 	merging <- struct{}{} // nobody may, yet
 	var all crowd
