@@ -19,8 +19,8 @@ func benchObjectCommand() *cobra.Command {
 		Short: "Measure how fast objects are kept and read, and whether any is lost",
 		Long: `Write generated objects of 10 KB to stores and to three nodes of this build, and to JetStream, read
 them through HTTP and from nginx, if that is installed; then kill, stop and replace nodes and flip bits in
-their files while objects are written. What is read is compared with what was written. It takes about 7 minutes on free cores and
-4 GB of disk, or less than a minute with --quick; files are removed at the end.
+their files while objects are written. What is read is compared with what was written. It takes about 3 minutes on free cores and
+5 GB of disk, or less than a minute with --quick; files are removed at the end.
 docs/benchmarks-object.md says what each figure is.`,
 		Example: `  carillon bench object --quick
   carillon bench object --json --only writes,serve --dir /mnt/disk`,
