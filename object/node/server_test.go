@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"testing/iotest"
 	"time"
 
@@ -205,12 +206,10 @@ func TestPeerThatNeverReads(t *testing.T) {
 	if _, err := io.WriteString(connection, "GET /objects/large HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	for len(p.server.reading.places) == 0 { // until it is being answered
-		time.Sleep(time.Millisecond)
+	if _, err := connection.Read(make([]byte, 1)); err != nil { // it is being answered
+		t.Fatal(err)
 	}
-	for len(p.server.reading.places) > 0 { // until it is given up
-		time.Sleep(time.Millisecond)
-	}
+	settle(t, p.server.reading) // it was given up
 	if n, err := io.Copy(io.Discard, connection); err == nil && n > 31<<20 {
 		t.Errorf("%d bytes came", n)
 	}
@@ -230,27 +229,27 @@ func TestPeerThatNeverReads(t *testing.T) {
 
 // TestBusy: a queue that is full refuses.
 func TestBusy(t *testing.T) {
-	l := newLane(1, 1)
-	if err := l.enter(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- l.enter(ctx) }()
-	for l.waiting.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	if err := l.enter(t.Context()); !errors.Is(err, ErrBusy) {
-		t.Errorf("the third: %v", err)
-	}
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("the second: %v", err)
-	}
-	l.leave()
-	if err := l.enter(t.Context()); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l := newLane(1, 1)
+		if err := l.enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.enter(ctx) }()
+		synctest.Wait() // until it waits for the place
+		if err := l.enter(t.Context()); !errors.Is(err, ErrBusy) {
+			t.Errorf("the third: %v", err)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the second: %v", err)
+		}
+		l.leave()
+		if err := l.enter(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // counting counts what goes out by ReadFrom, straight from files.
