@@ -257,10 +257,13 @@ func (t *taking) begin() {
 func (t *taking) buckets(ctx context.Context) func(func(uint32, []bucket.Bucket) bool) {
 	return func(yield func(uint32, []bucket.Bucket) bool) {
 		for len(t.rest) > 0 && t.counts.Buckets < t.im.commitBuckets {
-			if t.err = ctx.Err(); t.err != nil && t.position.Stage > 0 {
-				t.err = nil
+			if err := ctx.Err(); err != nil {
+				if t.position.Stage == 0 { // nothing was read that could be committed
+					t.err = err
+				}
+				return
 			}
-			if ctx.Err() != nil || !t.one(yield) {
+			if !t.one(yield) {
 				return
 			}
 		}

@@ -198,3 +198,40 @@ func TestCatalogueCounts(t *testing.T) {
 		t.Errorf("again: %+v, %v", again.Counts(), err)
 	}
 }
+
+// endsLater ends behind the first look at it.
+type endsLater struct {
+	context.Context
+	looks int
+}
+
+func (c *endsLater) Err() error {
+	if c.looks++; c.looks == 1 {
+		return nil
+	}
+	return context.Canceled
+}
+
+// TestCanceledWhileTaking: whenever the context ends, what is handed over either has a position behind something that was read, or is an error.
+func TestCanceledWhileTaking(t *testing.T) {
+	to := newTarget(t, 1, "10s:2d,1h:40d")
+	defer to.close(t)
+	s := &shelf{patience: new(atomic.Int64), buckets: [][]bucket.Bucket{{bucket.Of(now.UnixMilli()-hour, 1)}, {bucket.Of(now.UnixMilli()-hour, 1)}}}
+	for _, ended := range []bool{false, true} {
+		r := taking{
+			im: to.importer(NewLedger()), round: &round{Span: Span{0, now.UnixMilli()}}, reader: s,
+			rest: []numbered{{number: 1, ref: 0}, {number: 2, ref: 1}},
+		}
+		ctx := &endsLater{Context: t.Context()}
+		if ended {
+			_ = ctx.Err()
+		}
+		r.begin()
+		for range r.buckets(ctx) {
+		}
+		position, err := r.through()
+		if ended != errors.Is(err, context.Canceled) || err == nil && position.Stage == 0 {
+			t.Errorf("ended before %v: position %v, %v", ended, position, err)
+		}
+	}
+}
