@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -48,8 +49,10 @@ func onSlowDisk(t *testing.T, test func(t *testing.T, s *Store, disk *slowDisk))
 	})
 }
 
-func putOne(t *testing.T, s *Store, name string) {
-	if _, err := s.Put(t.Context(), name, bytes.NewReader([]byte(name)), object.Put{Version: conformance.V(1), Size: int64(len(name))}); err != nil {
+func putOne(t *testing.T, s *Store, name string) { putVersion(t, s, name, 1) }
+
+func putVersion(t *testing.T, s *Store, name string, version uint64) {
+	if _, err := s.Put(t.Context(), name, bytes.NewReader([]byte(name)), object.Put{Version: conformance.V(version), Size: int64(len(name))}); err != nil {
 		t.Error(err)
 	}
 }
@@ -70,6 +73,39 @@ func TestCrowdSharesSyncs(t *testing.T) {
 		all.Wait()
 		if n := disk.syncs.Load(); n > rounds+5 {
 			t.Errorf("%d puts by %d writers: %d syncs, want about %d", writers*rounds, writers, n, rounds)
+		}
+	})
+}
+
+// TestRivalsHurryNobody: of those who write one name, one waits for the sync of the other, and the rest still share theirs.
+func TestRivalsHurryNobody(t *testing.T) {
+	const writers, rounds = 8, 50
+	onSlowDisk(t, func(t *testing.T, s *Store, disk *slowDisk) {
+		var all sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		for w := range writers {
+			all.Go(func() {
+				for round := range rounds {
+					putOne(t, s, fmt.Sprint(w, "/", round))
+					time.Sleep(time.Duration(50+10*w) * time.Microsecond)
+				}
+			})
+		}
+		var version atomic.Uint64
+		var rivals sync.WaitGroup
+		for range 2 {
+			rivals.Go(func() {
+				for ctx.Err() == nil {
+					putVersion(t, s, "contended", version.Add(1))
+					time.Sleep(30 * time.Microsecond)
+				}
+			})
+		}
+		all.Wait()
+		cancel()
+		rivals.Wait()
+		if n := disk.syncs.Load(); n > rounds+rounds/5 {
+			t.Errorf("%d rounds of %d writers and two rivals: %d syncs", rounds, writers, n)
 		}
 	})
 }

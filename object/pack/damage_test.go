@@ -146,6 +146,20 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
+// TestPaddingIsNoDamage: between groups there is nothing that a start would miss.
+func TestPaddingIsNoDamage(t *testing.T) {
+	s, err := Open(Config{Dir: "/objects", FS: smallHistory(t, false), Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats := s.Stats(); stats.Damaged != 0 || stats.Names != damageObjects {
+		t.Errorf("%+v", stats)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestFlipped flips a bit of every byte of the log: at most the object it is in is lost, and none is wrong.
 func TestFlipped(t *testing.T) {
 	for _, closed := range []bool{false, true} {

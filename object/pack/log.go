@@ -63,7 +63,7 @@ func (g *group) pad(page int) {
 	g.buffer = append(g.buffer, make([]byte, padding)...)
 }
 
-// log is the order of the records. Who writes puts a record into the open group, while the writer is busy with the one before it.
+// log is the order of the records. Who puts adds a record to the open group, also while the writer is busy with the one before it.
 type log struct {
 	segmentBytes int64
 	page         int // groups begin at multiples of it
@@ -78,7 +78,6 @@ type log struct {
 	next    uint64              // number of the next segment
 	buffers [2][]byte           // groups have them in turns
 	crowd   crowd
-	hurry   bool // someone cannot go on before the open group is done
 
 	ready chan struct{} // has one element when the writer may have something to do
 	ended chan struct{} // closed when nothing will be added any more
@@ -122,8 +121,6 @@ func (s *Store) add(writes ...*write) {
 	defer l.mu.Unlock()
 	for _, w := range writes {
 		for l.full() || l.underWay(w.info.Name) {
-			l.hurry = true
-			l.wake()
 			l.landed.Wait()
 		}
 		needed, err := s.decide(w)
@@ -202,7 +199,7 @@ func (l *log) take() *group {
 	defer l.mu.Unlock()
 	g := l.open
 	g.pad(l.page)
-	l.open, l.at, l.hurry = nil, g.end(), false
+	l.open, l.at = nil, g.end()
 	l.landed.Broadcast()
 	return g
 }
@@ -232,7 +229,7 @@ func (l *log) linger() {
 func (l *log) gathered() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.open.writes) >= l.crowd.expected() || l.full() || l.hurry
+	return len(l.open.writes) >= l.crowd.expected() || l.full()
 }
 
 // synced notes what it took to make a group durable.
